@@ -1,0 +1,77 @@
+//! The compiled form of an API: what a worker needs to serve it, and nothing of the JSON it came from.
+//!
+//! Built by the control thread (`turnpike-control`, module `definition`), read by workers through a
+//! [`Snapshot`](crate::snapshot::Snapshot), never changed after publication. Contract: `api-definition`.
+
+mod balance;
+mod endpoint;
+mod plan;
+
+pub use balance::{Balancing, LoadBalancer};
+pub use endpoint::{
+    AddressCell, Addresses, ClientCertificate, Connector, ConnectorId, ConnectorOptions, Endpoint, EndpointGroup,
+    TlsSettings,
+};
+pub use plan::{ApiKey, ApiKeyPlan, ApiKeySource, Plan, PlanSecurity, Subscription, Subscriptions};
+
+use std::sync::Arc;
+
+/// Which of the reference's three execution engines an API asks for (contract request-lifecycle, head).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// `definitionVersion` 4.0.0.
+    V4,
+    /// V2 with `execution_mode: v4-emulation-engine`.
+    V2Emulation,
+    /// V2 with the old engine (`execution_mode: v3`, the default).
+    V2Legacy,
+}
+
+impl Engine {
+    /// True for both engines that serve V2 definitions; their reports have the V2 form.
+    pub fn is_v2(self) -> bool {
+        !matches!(self, Self::V4)
+    }
+}
+
+/// One host and path on which an API listens, as written in the definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerPath {
+    /// Virtual host, with `:port` when written so; `None` listens on every host.
+    pub host: Option<Box<str>>,
+    /// Listener path as written (`/`, `/orders`, `/a//b/`); [`crate::route`] derives the matching forms.
+    pub path: Box<str>,
+    /// Ids of the gateway servers it is restricted to; empty means all.
+    pub servers: Arc<[Box<str>]>,
+}
+
+/// A compiled API. Immutable; shared by every worker.
+#[derive(Debug)]
+pub struct Api {
+    /// Id given by the control plane.
+    pub id: Box<str>,
+    /// Display name.
+    pub name: Box<str>,
+    /// The API's own version text.
+    pub version: Box<str>,
+    /// Environment id, empty when the control plane named none.
+    pub environment_id: Box<str>,
+    /// Organization id, empty when unknown.
+    pub organization_id: Box<str>,
+    /// Execution engine.
+    pub engine: Engine,
+    /// Creation time of the publish event, Unix milliseconds; with `revision` it decides whether an update is newer.
+    pub deployed_at_ms: u64,
+    /// Deployment number of the event (`properties.deployment_number`), empty when absent.
+    pub revision: Box<str>,
+    /// Listener paths, at least one.
+    pub listeners: Box<[ListenerPath]>,
+    /// Served plans in evaluation order (contract request-lifecycle 5.2), at least one.
+    pub plans: Box<[Plan]>,
+    /// Endpoint groups, at least one; the first is the default group.
+    pub groups: Box<[EndpointGroup]>,
+    /// Whether requests of this API are reported (V4: `analytics.enabled`; V2: always).
+    pub analytics: bool,
+    /// `requestValidation.rejectNullByte` of the first HTTP listener.
+    pub reject_null_byte: bool,
+}

@@ -1,0 +1,25 @@
+//! Turnpike's data plane as pure logic: bytes and `now` come in, decisions go out.
+//!
+//! # What lives here
+//! - [`http`]: request and response heads parsed in place, framing rules, the chunked codec, paths and queries;
+//! - [`route`]: host and context path to [`definition::Api`], at a cost that does not grow with the number of APIs;
+//! - [`definition`]: the compiled form of an API (listeners, plans, endpoint groups), never its JSON;
+//! - [`security`]: plan selection and API-key decisions on values that are handed in;
+//! - [`error`]: error keys, their status, and how a failure is rendered;
+//! - [`report`]: one record per request, and the bounded ring that takes it to the control thread;
+//! - [`snapshot`]: the immutable state that workers read, and the cell through which it is swapped.
+//!
+//! # What deliberately does not live here
+//! Sockets, files, clocks, environment variables, runtimes, TLS. Time and randomness enter only as arguments.
+#![forbid(unsafe_code)]
+
+pub mod definition;
+pub mod error;
+pub mod http;
+pub mod ident;
+pub mod lifecycle;
+pub mod report;
+pub mod route;
+pub mod security;
+pub mod snapshot;
+pub mod stats;
