@@ -9,20 +9,20 @@ use crate::definition::ListenerPath;
 
 /// The list of acceptors.
 #[derive(Debug, Default)]
-pub struct Model {
+pub(super) struct Model {
     overlap: Overlap,
     acceptors: Vec<Acceptor>,
 }
 
 /// One acceptor of the list.
 #[derive(Debug, Clone)]
-pub struct Acceptor {
+pub(super) struct Acceptor {
     /// API that it leads to.
-    pub api: u32,
+    pub(super) api: u32,
     /// `P`.
-    pub p: String,
+    pub(super) p: String,
     /// Servers; empty means all.
-    pub servers: Arc<[Box<str>]>,
+    pub(super) servers: Arc<[Box<str>]>,
     p0: String,
     host: Option<String>,
     priority: usize,
@@ -30,7 +30,7 @@ pub struct Acceptor {
 
 impl Model {
     /// An empty list in this order.
-    pub fn new(overlap: Overlap) -> Self {
+    pub(super) fn new(overlap: Overlap) -> Self {
         Self {
             overlap,
             acceptors: Vec::new(),
@@ -38,7 +38,7 @@ impl Model {
     }
 
     /// Whether another API holds one of these paths.
-    pub fn conflicts(&self, api: u32, listeners: &[ListenerPath]) -> bool {
+    pub(super) fn conflicts(&self, api: u32, listeners: &[ListenerPath]) -> bool {
         listeners
             .iter()
             .map(|listener| Acceptor::new(api, listener))
@@ -61,7 +61,7 @@ impl Model {
     }
 
     /// Adds the listener paths of an API.
-    pub fn add(&mut self, api: u32, listeners: &[ListenerPath]) {
+    pub(super) fn add(&mut self, api: u32, listeners: &[ListenerPath]) {
         self.acceptors.extend(
             listeners
                 .iter()
@@ -75,7 +75,12 @@ impl Model {
     }
 
     /// The first acceptor that matches.
-    pub fn find(&self, server: Option<&str>, host: Option<&str>, path: &str) -> Option<&Acceptor> {
+    pub(super) fn find(
+        &self,
+        server: Option<&str>,
+        host: Option<&str>,
+        path: &str,
+    ) -> Option<&Acceptor> {
         self.acceptors.iter().find(|acceptor| {
             let server_matches = acceptor.servers.is_empty()
                 || acceptor
