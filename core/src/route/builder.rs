@@ -13,13 +13,16 @@ use super::{
 };
 use crate::definition::ListenerPath;
 
+/// Lower-case host and context path: what two APIs may not both hold.
+type Key = (Option<Box<str>>, Box<str>);
+
 /// Collects routes and builds a [`RouteTable`].
 #[derive(Debug, Default)]
 pub struct RouteTableBuilder {
     overlap: Overlap,
     pending: Vec<Pending>,
-    /// Positions in `pending` by lower-case host and context path.
-    held: HashMap<(Option<Box<str>>, Box<str>), Vec<u32>, RandomState>,
+    /// Positions in `pending`.
+    held: HashMap<Key, Vec<u32>, RandomState>,
 }
 
 #[derive(Debug)]
@@ -193,7 +196,7 @@ impl Pending {
     }
 }
 
-fn key_of(listener: &ListenerPath) -> (Option<Box<str>>, Box<str>) {
+fn key_of(listener: &ListenerPath) -> Key {
     let host = listener
         .host
         .as_ref()

@@ -136,7 +136,7 @@ impl Acceptor {
         // A port counts as given when it is more than 0.
         let given = port.filter(|port| !port.trim_matches('0').is_empty());
         let seen = given.map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
-        host.to_ascii_lowercase() == seen.to_ascii_lowercase()
+        host.eq_ignore_ascii_case(&seen)
     }
 
     fn accepts_host_overlapping(&self, authority: Option<&str>) -> bool {
@@ -147,7 +147,7 @@ impl Acceptor {
         let (name, _) = name_and_port(authority);
         match host.strip_prefix('*') {
             Some(suffix) => name.ends_with(suffix),
-            None => host.to_ascii_lowercase() == name.to_ascii_lowercase(),
+            None => host.eq_ignore_ascii_case(name),
         }
     }
 }
