@@ -264,8 +264,8 @@ fn stage_table(stage: &Stage) -> String {
         "÷ hop",
         "÷ nginx",
         "workers' CPU µs/request",
-        "÷ hop",
-        "÷ nginx",
+        "workers ÷ hop",
+        "workers ÷ nginx",
     ];
     header.extend(if open_loop {
         [

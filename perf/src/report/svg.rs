@@ -13,7 +13,7 @@ pub(crate) struct Series {
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 540.0;
 const LEFT: f64 = 84.0;
-const RIGHT: f64 = 28.0;
+const RIGHT: f64 = 44.0;
 const TOP: f64 = 56.0;
 const BOTTOM: f64 = 64.0;
 
@@ -53,6 +53,7 @@ pub(crate) fn draw(title: &str, series: &[Series]) -> String {
         title = escape(title),
     );
     draw_grid(&mut svg, &axes);
+    draw_legend_background(&mut svg, series);
     for (index, series) in series.iter().enumerate() {
         draw_series(&mut svg, &axes, index, series);
     }
@@ -155,6 +156,29 @@ fn draw_grid(svg: &mut String, axes: &Axes) {
         svg,
         "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">percentile of requests</text>",
         floor + 46.0
+    )
+    .expect(GROWS);
+}
+
+/// Hides the grid behind the legend, wide enough for its longest name.
+fn draw_legend_background(svg: &mut String, series: &[Series]) {
+    let longest = series
+        .iter()
+        .map(|series| series.name.chars().count())
+        .max()
+        .unwrap_or(0);
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a handful of series with short names"
+    )]
+    let (width, height) = (
+        78.0 + 8.0 * longest as f64,
+        12.0 + 20.0 * series.len() as f64,
+    );
+    let (x, y) = (LEFT + 6.0, TOP + 5.0);
+    writeln!(
+        svg,
+        "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>"
     )
     .expect(GROWS);
 }
