@@ -133,6 +133,22 @@ pub(crate) fn connect(target: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// An address that refuses connections for as long as the socket is held: it is bound, so nobody else can get it, but it does
+/// not listen.
+#[cfg(test)]
+pub(crate) fn refusing_address() -> (OwnedFd, SocketAddr) {
+    let socket = socket_with(
+        AddressFamily::INET,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap();
+    rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = rustix::net::getsockname(&socket).unwrap();
+    (socket, address.try_into().unwrap())
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;

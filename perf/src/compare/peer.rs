@@ -406,8 +406,9 @@ mod tests {
                 .contains("closed")
         );
         server.join().unwrap();
+        let (_held, refusing) = crate::poller::refusing_address();
         assert!(
-            probe(address, request, expectation)
+            probe(refusing, request, expectation)
                 .unwrap_err()
                 .contains("refused")
         );

@@ -289,20 +289,22 @@ fn stage_table(stage: &Stage) -> String {
     )
     .expect(GROWS);
     for (peer, name) in stage.peers.iter().enumerate() {
-        let ratio = |ratio: Option<f64>| {
-            ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"))
+        let number = |value: Option<f64>| {
+            value.map_or_else(|| "–".to_owned(), |value| format!("{value:.2}"))
         };
         let all = |one: &Measurement| one.cpu_us;
         let workers = |one: &Measurement| one.worker_cpu_us;
+        // No thread with the name of a worker was found: a zero would look like a result.
+        let seen = Some(stage.median(peer, workers)).filter(|worker_us| *worker_us > 0.0);
         let mut cells = vec![
             name.to_string(),
             format!("{:.0}", stage.median(peer, |one| one.throughput_per_s)),
             format!("{:.2}", stage.median(peer, all)),
-            ratio(stage.ratio(peer, PeerName::Hop, all)),
-            ratio(stage.ratio(peer, PeerName::Nginx, all)),
-            format!("{:.2}", stage.median(peer, workers)),
-            ratio(stage.ratio(peer, PeerName::Hop, workers)),
-            ratio(stage.ratio(peer, PeerName::Nginx, workers)),
+            number(stage.ratio(peer, PeerName::Hop, all)),
+            number(stage.ratio(peer, PeerName::Nginx, all)),
+            number(seen),
+            number(seen.and_then(|_| stage.ratio(peer, PeerName::Hop, workers))),
+            number(seen.and_then(|_| stage.ratio(peer, PeerName::Nginx, workers))),
         ];
         if open_loop {
             let percentiles: [fn(&LatencyUs) -> f64; 5] =
@@ -447,6 +449,20 @@ mod tests {
                 "{table}"
             );
         }
+    }
+
+    /// Workers that were not found show as a dash, never as a cost of nothing.
+    #[test]
+    fn unseen_workers_have_no_cost() {
+        let mut stage = stage(Pacing::Saturate);
+        for round in &mut stage.rounds {
+            round[1].worker_cpu_us = 0.0;
+        }
+        let table = stage_table(&stage);
+        assert!(
+            table.contains("| turnpike | 40000 | 16.00 | 1.50 | – | – | – | – |"),
+            "{table}"
+        );
     }
 
     /// The middle of odd and even numbers of values.

@@ -517,9 +517,7 @@ mod tests {
     /// Nobody listens: the failures say so, and the run still ends.
     #[test]
     fn a_refused_connection_is_a_connect_failure() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let target = listener.local_addr().unwrap();
-        drop(listener);
+        let (_held, target) = crate::poller::refusing_address();
         let mut plan = plan(target, "GET", "/", 0, 2, Pacing::Saturate);
         plan.drain = Duration::from_millis(50);
         let outcome = run(&plan, &mut ()).unwrap();
