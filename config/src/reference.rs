@@ -141,10 +141,6 @@ fn comment(out: &mut String, depth: usize, doc: &str) {
 }
 
 fn line(out: &mut String, depth: usize, active: bool, text: &str) {
-    let _ = writeln!(
-        out,
-        "{}{}{text}",
-        if active { "" } else { "# " },
-        "  ".repeat(depth)
-    );
+    let mark = if active { "" } else { "# " };
+    let _ = writeln!(out, "{}{mark}{text}", "  ".repeat(depth));
 }
