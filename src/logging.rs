@@ -220,7 +220,11 @@ struct Fields {
 impl Fields {
     fn record(&mut self, field: &Field, mut value: String) {
         if value.len() > VALUE_BYTES_MAX {
-            value.truncate(value.floor_char_boundary(VALUE_BYTES_MAX));
+            let end = (0..=VALUE_BYTES_MAX)
+                .rev()
+                .find(|&at| value.is_char_boundary(at))
+                .unwrap_or(0);
+            value.truncate(end);
             value.push('…');
         }
         match field.name() {

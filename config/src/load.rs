@@ -16,7 +16,7 @@ use crate::settings::Config;
 const DEFAULT_HOME: &str = "/opt/graviteeio-gateway";
 
 /// Everything that settings come from; nothing else is looked at.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct LoadOptions {
     /// `--config`: a file, or several with commas between them, later ones override; they must exist.
     pub config: Option<PathBuf>,
@@ -26,6 +26,25 @@ pub struct LoadOptions {
     pub env: Vec<(String, String)>,
     /// Installation folder when `GRAVITEE_HOME` is not set; `/opt/graviteeio-gateway` when this is not either.
     pub home: Option<PathBuf>,
+}
+
+impl fmt::Debug for LoadOptions {
+    /// Names only: arguments and variables may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = self
+            .set
+            .iter()
+            .map(|argument| argument.split('=').next().unwrap_or_default());
+        f.debug_struct("LoadOptions")
+            .field("config", &self.config)
+            .field("set", &keys.collect::<Vec<_>>())
+            .field(
+                "env",
+                &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            )
+            .field("home", &self.home)
+            .finish()
+    }
 }
 
 impl LoadOptions {

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, HashMap};
 const PREFIXES: [&str; 4] = ["gravitee.", "gravitee_", "GRAVITEE.", "GRAVITEE_"];
 
 /// One `gravitee*` variable.
-#[derive(Debug, Clone)]
 pub(crate) struct Variable {
     /// Full name.
     pub(crate) name: String,
@@ -15,7 +14,7 @@ pub(crate) struct Variable {
 }
 
 /// The environment, as it was handed in.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Environment {
     /// Variables by their name without prefix, original spelling.
     settings: BTreeMap<String, Variable>,

@@ -13,7 +13,6 @@ use environment::Environment;
 const NESTED_UNDER_REPOSITORIES: [&str; 2] = ["management.", "ratelimit."];
 
 /// A value as written.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found<'a> {
     /// The spelling of the key that was found: the wanted key or an alias.
     pub(crate) key: String,
@@ -24,7 +23,7 @@ pub(crate) struct Found<'a> {
 }
 
 /// All sources, highest priority first: `gravitee*` variables, arguments, variables of exactly that name, files.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct RawConfig {
     pub(crate) environment: Environment,
     arguments: BTreeMap<String, String>,
@@ -33,7 +32,6 @@ pub(crate) struct RawConfig {
     home: String,
 }
 
-#[derive(Debug)]
 struct FileValue {
     value: Option<String>,
     place: Place,

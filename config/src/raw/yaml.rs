@@ -18,8 +18,7 @@ const DEPTH_MAX: usize = 48;
 /// Nodes after aliases are followed: what stands between a small file and a large tree.
 const NODES_MAX: usize = 10_000;
 
-/// One scalar of a file.
-#[derive(Debug, Clone)]
+/// One scalar of a file. Without `Debug`, as everything that may hold a secret as text.
 pub(crate) struct Leaf {
     /// The flat key.
     pub(crate) key: String,
@@ -30,7 +29,7 @@ pub(crate) struct Leaf {
 }
 
 /// What a file says.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Document {
     /// Scalars in file order; a later one overrides an earlier one of the same key.
     pub(crate) leaves: Vec<Leaf>,
@@ -54,13 +53,18 @@ pub(crate) fn parse(source: &Arc<SourceFile>) -> Result<Document, Vec<Diagnostic
     }
     let mut builder = Builder::new(source, text);
     let roots = builder.documents().map_err(|problem| vec![problem])?;
+    if !builder.problems.is_empty() {
+        return Err(builder.problems);
+    }
     let mut flattener = Flattener {
         source,
         document: Document::default(),
         nodes: 0,
-        problems: builder.problems,
+        lines: HashMap::new(),
+        problems: Vec::new(),
     };
     for root in &roots {
+        flattener.lines.clear();
         if let Err(problem) = flattener.root(root) {
             flattener.problems.push(problem);
             break;
@@ -106,7 +110,6 @@ impl Spot {
     }
 }
 
-#[derive(Debug)]
 struct Node {
     value: NodeValue,
     spot: Spot,
@@ -114,14 +117,12 @@ struct Node {
     depth: usize,
 }
 
-#[derive(Debug)]
 enum NodeValue {
     Scalar { text: String, plain: bool },
     Sequence(Vec<Rc<Node>>),
     Mapping(Vec<Entry>),
 }
 
-#[derive(Debug)]
 struct Entry {
     key: String,
     spot: Spot,
@@ -328,6 +329,8 @@ struct Flattener<'a> {
     source: &'a Arc<SourceFile>,
     document: Document,
     nodes: usize,
+    /// Where each key of this YAML document is written.
+    lines: HashMap<String, usize>,
     problems: Vec<Diagnostic>,
 }
 
@@ -414,6 +417,15 @@ impl Flattener<'_> {
 
     fn leaf(&mut self, key: String, value: Option<String>, spot: Spot) {
         let place = spot.place(self.source);
+        if let Some(first) = self.lines.insert(key.clone(), spot.line) {
+            let problem = Diagnostic::error(format!(
+                "key {key:?} is written twice, first on line {first}"
+            ))
+            .at(Origin::File(place.clone()))
+            .hint("`a.b: …` and `a: {b: …}` are the same setting: keep one of them")
+            .covered(crate::schema::is_secret(&key));
+            self.problems.push(problem);
+        }
         self.document.leaves.push(Leaf { key, value, place });
     }
 }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::reader::resolve;
-use crate::raw::RawConfig;
+use crate::raw::{RawConfig, placeholder};
 use crate::schema;
 
 /// What stands in place of a secret.
@@ -17,7 +16,7 @@ pub(super) fn effective(raw: &RawConfig) -> Vec<(String, String)> {
         .filter(|row| row.is_honoured() && !row.is_pattern())
     {
         let written = show(raw, row.path);
-        let default = row.default.map(|default| masked(row.path, default, false));
+        let default = row.default.map(|default| masked(row.path, default));
         if let Some(value) = written.or(default) {
             map.insert(row.path.to_owned(), value);
         }
@@ -30,25 +29,23 @@ pub(super) fn effective(raw: &RawConfig) -> Vec<(String, String)> {
     }
     for (stripped, variable) in raw.environment.settings() {
         map.entry(stripped.to_owned())
-            .or_insert_with(|| masked(stripped, &variable.value, false));
+            .or_insert_with(|| masked(stripped, &variable.value));
     }
     map.into_iter().collect()
 }
 
-/// The value that wins for a key; a value that cannot be resolved is shown as it was written.
+/// The value that wins for a key; one that cannot be expanded is shown as it was written. Files that values name are not opened:
+/// what they hold is a secret.
 fn show(raw: &RawConfig, key: &str) -> Option<String> {
     let found = raw.get(key)?;
     let text = found.value.unwrap_or_default();
-    let secret = schema::is_secret(key);
-    match resolve(raw, &found.key, text, &found.origin, secret) {
-        Ok(value) if value.text.trim().is_empty() => None,
-        Ok(value) => Some(masked(key, &value.text, value.secret)),
-        Err(_) => Some(masked(key, text, secret)),
-    }
+    let expanded = placeholder::expand(raw, &found.key, text);
+    let text = expanded.as_deref().unwrap_or(text);
+    (!text.trim().is_empty()).then(|| masked(key, text))
 }
 
-fn masked(key: &str, value: &str, secret: bool) -> String {
-    if secret || schema::is_secret(key) {
+fn masked(key: &str, value: &str) -> String {
+    if schema::is_secret(key) || value.starts_with("file://") {
         MASK.to_owned()
     } else {
         without_credentials(value)

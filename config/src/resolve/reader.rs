@@ -17,7 +17,6 @@ const VALUE_FILE_BYTES_MAX: u64 = 1 << 20;
 pub(super) const LIST_ITEMS_MAX: usize = 1_000;
 
 /// A value, ready to be interpreted.
-#[derive(Debug, Clone)]
 pub(crate) struct Value {
     pub(crate) text: String,
     pub(crate) origin: Origin,
@@ -249,7 +248,9 @@ pub(crate) fn resolve(
     let text = placeholder::expand(raw, key, text).map_err(|error| {
         let hint = match &error {
             PlaceholderError::Unresolved(name) => {
-                format!("set `{name}`, or give a default: `${{{name}:…}}`")
+                format!(
+                    "set `{name}`, or give a default: `${{{name}:…}}`; a value with a literal `${{` goes into a file: `file:///path`"
+                )
             }
             PlaceholderError::Circle(_) => "let one of them have a value of its own".to_owned(),
             PlaceholderError::TooLarge => "write the value without so many placeholders".to_owned(),

@@ -37,6 +37,15 @@ fn diagnostics_say_what_was_expected_what_was_found_where_and_what_to_do() {
              hint: merge both blocks: YAML would keep only one of them\n",
         ),
         (
+            yaml("http.port: 1\nhttp:\n  port: 2\n"),
+            "error: key \"http.port\" is written twice, first on line 1\n\
+             \x20--> config/gravitee.yml:3:9\n\
+             \x20 |\n\
+             3 |   port: 2\n\
+             \x20 |         ^\n\
+             hint: `a.b: …` and `a: {b: …}` are the same setting: keep one of them\n",
+        ),
+        (
             yaml("http:\n  maxHeadersize: 1\n"),
             "warning: http.maxHeadersize: unknown key, it has no effect\n\
              \x20--> config/gravitee.yml:2:3\n\
@@ -76,7 +85,7 @@ fn diagnostics_say_what_was_expected_what_was_found_where_and_what_to_do() {
              \x20 |\n\
              1 | zone: ${WHERE}\n\
              \x20 |       ^^^^^^^^\n\
-             hint: set `WHERE`, or give a default: `${WHERE:…}`\n",
+             hint: set `WHERE`, or give a default: `${WHERE:…}`; a value with a literal `${` goes into a file: `file:///path`\n",
         ),
         (
             yaml("ratelimit:\n  type: mongodb\n"),

@@ -271,7 +271,7 @@ fn effective_settings_are_sorted_complete_and_without_secrets() {
     let sources = Sources::new()
         .yaml(
             "cloud: {token: TOPSECRET}\nservices: {core: {http: {authentication: {users: {bob: TOPSECRET}}}}}\n\
-             redis: {sentinelPassword: TOPSECRET}\nmanagement: {http: {url: \"http://user:TOPSECRET@bridge/x\"}}\nzone: \"${MY_ZONE}\"\n",
+             redis: {sentinelPassword: TOPSECRET}\nmanagement: {http: {url: \"http://user:TOPSECRET@bridge/x\"}}\nzone: \"${MY_ZONE}\"\nel: file:///etc/hostname\n",
         )
         .env("MY_ZONE", "north")
         .env("gravitee_license_key", "TOPSECRET")
@@ -294,15 +294,29 @@ fn effective_settings_are_sorted_complete_and_without_secrets() {
         ("http.port", "9000"),
         ("http.host", "0.0.0.0"),
         ("zone", "north"),
+        ("el", "***"),
         ("management.http.url", "http://***@bridge/x"),
         ("services.core.http.authentication.users.bob", "***"),
         ("redis.sentinelPassword", "***"),
     ] {
         assert_eq!(get(key), Some(value), "{key}");
     }
-    assert!(!format!("{config:?}").contains("TOPSECRET") || config.management.url.is_some());
     assert!(
         !format!("{effective:?}").contains("TOPSECRET"),
         "{effective:?}"
+    );
+}
+
+#[test]
+fn options_do_not_show_their_values() {
+    let sources = Sources::new()
+        .env("gravitee_cloud_token", "TOPSECRET")
+        .set("cloud.token=TOPSECRET");
+    let text = format!("{:?}", sources.options);
+    assert!(
+        !text.contains("TOPSECRET")
+            && text.contains("gravitee_cloud_token")
+            && text.contains("cloud.token"),
+        "{text}"
     );
 }
