@@ -15,6 +15,7 @@ pub struct Connectors(Arc<Mutex<Table>>);
 struct Table {
     next_id: u64,
     by_settings: HashMap<Settings, Weak<Connector>>,
+    by_host: HashMap<Box<str>, Vec<Weak<Connector>>>,
     /// Entries at which dead ones are dropped next: twice what lived the last time.
     sweep_at: usize,
 }
@@ -31,7 +32,7 @@ struct Settings {
 
 impl Connectors {
     /// The connector with these settings: the living one, or a new one. The address of an address literal is known at once.
-    pub(super) fn intern(
+    pub(crate) fn intern(
         &self,
         host: &str,
         port: u16,
@@ -62,6 +63,7 @@ impl Connectors {
             options: settings.options.clone(),
             addresses: AddressCell::new(addresses),
         });
+        table.by_host.entry(settings.host.clone()).or_default().push(Arc::downgrade(&connector));
         table.by_settings.insert(settings, Arc::downgrade(&connector));
         connector
     }
@@ -73,6 +75,11 @@ impl Connectors {
         table.by_settings.values().filter_map(Weak::upgrade).collect()
     }
 
+    /// The living connectors to this host.
+    pub(crate) fn to_host(&self, host: &str) -> Vec<Arc<Connector>> {
+        self.table().by_host.get(host).into_iter().flatten().filter_map(Weak::upgrade).collect()
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         // The table is whole after every statement, so a panic elsewhere leaves nothing half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -82,6 +89,10 @@ impl Connectors {
 impl Table {
     fn sweep(&mut self) {
         self.by_settings.retain(|_, connector| connector.strong_count() > 0);
+        self.by_host.retain(|_, connectors| {
+            connectors.retain(|connector| connector.strong_count() > 0);
+            !connectors.is_empty()
+        });
         self.sweep_at = self.by_settings.len() * 2;
     }
 }
@@ -110,7 +121,7 @@ mod tests {
     fn a_connector_that_nobody_holds_is_forgotten_and_its_id_is_not_used_again() {
         let connectors = Connectors::default();
         let first = intern(&connectors, "a", 80).id;
-        assert!(connectors.live().is_empty());
+        assert!(connectors.live().is_empty() && connectors.to_host("a").is_empty());
         assert_ne!(intern(&connectors, "a", 80).id, first);
     }
 
@@ -121,6 +132,7 @@ mod tests {
             intern(&connectors, "a", port);
         }
         assert!(connectors.table().by_settings.len() <= 64);
+        assert!(connectors.table().by_host["a"].len() <= 64);
     }
 
     #[test]

@@ -21,6 +21,19 @@ pub(super) enum Fault {
     Skip(Refusal),
 }
 
+impl<'v> EndpointSource<'_, 'v> {
+    fn part(&self, name: &str) -> Result<Option<Node<'v>>, Refusal> {
+        let of = |holder: Option<&Node<'v>>| holder.map_or(Ok(None), |node| node.object(name));
+        Ok(of(self.own)?.or(of(self.inherited)?))
+    }
+
+    /// The object whose `headers` are forced.
+    fn headers_holder(&self) -> Option<&Node<'v>> {
+        let has_headers = |node: &&Node<'v>| node.member("headers").or_else(|| node.member("hostHeader")).is_some();
+        self.own.filter(has_headers).or(self.inherited)
+    }
+}
+
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         if refusal.kind == RefusalKind::Unsupported { Self::Refuse(refusal) } else { Self::Skip(refusal) }
@@ -32,8 +45,10 @@ pub(super) struct EndpointSource<'n, 'v> {
     pub(super) name: &'n str,
     /// The member that is the target's text.
     pub(super) target: Node<'v>,
-    /// The object that holds `http`, `ssl`, `proxy` and `headers`; none is all defaults.
-    pub(super) configuration: Option<&'n Node<'v>>,
+    /// The object that holds the endpoint's own `http`, `ssl`, `proxy` and `headers`.
+    pub(super) own: Option<&'n Node<'v>>,
+    /// The object whose parts are used where the endpoint has none of its own. A part in neither is all defaults.
+    pub(super) inherited: Option<&'n Node<'v>>,
     /// As written; less than 1 is 1.
     pub(super) weight: i64,
     pub(super) secondary: bool,
@@ -59,18 +74,17 @@ pub(super) fn skip(scope: &mut Scope<'_>, name: &str, refusal: &Refusal) {
 
 fn build(source: &EndpointSource<'_, '_>, scope: &mut Scope<'_>) -> Result<Endpoint, Fault> {
     let target = target(&source.target, scope)?;
-    let part = |name: &str| source.configuration.map_or(Ok(None), |node| node.object(name));
-    if let Some(proxy) = part("proxy")?
+    if let Some(proxy) = source.part("proxy")?
         && proxy.boolean("enabled", false)?
     {
         return Err(proxy.unsupported("enabled", "a forward proxy").into());
     }
-    let http = http_options(part("http")?.as_ref(), scope)?;
+    let http = http_options(source.part("http")?.as_ref(), scope)?;
     let tls = match target.secure {
-        true => Some(tls_settings(part("ssl")?.as_ref(), scope)?),
+        true => Some(tls_settings(source.part("ssl")?.as_ref(), scope)?),
         false => None,
     };
-    let headers = source.configuration.map_or(Ok(Box::default()), |node| forced_headers(node, scope))?;
+    let headers = source.headers_holder().map_or(Ok(Box::default()), |node| forced_headers(node, scope))?;
     let authority = if scope.engine.is_v2() {
         target.authority(|port| matches!(port, 80 | 443))
     } else {
@@ -116,12 +130,15 @@ pub(super) fn tenant_matches(tenants: &[String], scope: &Scope<'_>) -> bool {
 
 /// Makes a group of started endpoints.
 pub(super) fn group(name: &str, strategy: Balancing, endpoints: Vec<Endpoint>, scope: &Scope<'_>) -> EndpointGroup {
-    let only_secondaries = endpoints.iter().all(|endpoint| endpoint.secondary);
-    // V2 takes its backups in turn, whatever the strategy.
-    let strategy = if only_secondaries && scope.engine.is_v2() { Balancing::RoundRobin } else { strategy };
     let weights: Vec<(u32, bool)> = endpoints.iter().map(|endpoint| (endpoint.weight, endpoint.secondary)).collect();
-    let balancer = LoadBalancer::new(strategy, &weights);
-    EndpointGroup { name: name.into(), endpoints: endpoints.into_boxed_slice(), balancer }
+    let balancer = if scope.engine.is_v2() {
+        LoadBalancer::for_v2(strategy, &weights)
+    } else {
+        LoadBalancer::new(strategy, &weights)
+    };
+    // Nodes must not draw the same numbers.
+    let (seed, _) = uuid::Uuid::new_v4().as_u64_pair();
+    EndpointGroup { name: name.into(), endpoints: endpoints.into_boxed_slice(), balancer: balancer.seeded(seed) }
 }
 
 /// Reads the name of a strategy in either spelling (`round-robin`, `ROUND_ROBIN`).

@@ -212,19 +212,22 @@ fn start(
         }
     }
     endpoint::note_health_check(item, "healthcheck", scope)?;
-    let inherits = item.boolean("inherit", false)? || item.object("http")?.is_none();
-    let configuration = if inherits { group } else { item };
+    // Told to inherit: only the group's configuration counts. Without an `http` block of its own: the group's, except for the
+    // parts that the endpoint does have (the reference's own TLS tests are written so).
+    let inherits = item.boolean("inherit", false)?;
+    let has_http = item.object("http")?.is_some();
     if inherits {
         for member in ["ssl", "proxy", "headers", "hostHeader"] {
             if item.member(member).is_some_and(|node| node.len() > 0 || !node.is_array() && !node.is_object()) {
-                scope.notes.push(item.path_of(member), "is ignored: the endpoint uses its group's configuration");
+                scope.notes.push(item.path_of(member), "is ignored: the endpoint inherits its group's configuration");
             }
         }
     }
     let source = EndpointSource {
         name,
         target,
-        configuration: Some(configuration),
+        own: (!inherits).then_some(item),
+        inherited: (inherits || !has_http).then_some(group),
         weight: item.integer("weight", 1)?,
         secondary: item.boolean("backup", false)?,
     };

@@ -309,7 +309,8 @@ fn start(
     let source = EndpointSource {
         name,
         target,
-        configuration: shared.as_ref(),
+        own: shared.as_ref(),
+        inherited: None,
         weight: item.integer("weight", 1)?,
         secondary: item.boolean("secondary", false)?,
     };

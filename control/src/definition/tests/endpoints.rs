@@ -148,10 +148,12 @@ fn v2_takes_the_groups_configuration_when_told_or_when_it_has_no_http_of_its_own
     assert_eq!(headers(&api(&definition)), [("A", "group"), ("B", "1")]);
     assert_eq!(
         notes(&definition),
-        ["proxy.groups[0].endpoints[0].headers: is ignored: the endpoint uses its group's configuration"]
+        ["proxy.groups[0].endpoints[0].headers: is ignored: the endpoint inherits its group's configuration"]
     );
     let definition = with(definition, &format!("{V2_ENDPOINT}/inherit"), json!(false));
-    assert_eq!(headers(&api(&definition)), [("A", "group"), ("B", "1")]);
+    let without_http = api(&definition);
+    assert_eq!(headers(&without_http), [("A", "own")], "a part that it has is its own");
+    assert_eq!(first(&without_http).connector.options.connect_timeout_ms, 3_000, "a part that it lacks is the group's");
     let definition = with(definition, &format!("{V2_ENDPOINT}/http"), json!({"connectTimeout": 8}));
     let own = api(&definition);
     assert_eq!(headers(&own), [("A", "own")]);
