@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use turnpike_core::definition::{AddressCell, Addresses, Connector, ConnectorId, ConnectorOptions, TlsSettings};
+use turnpike_core::definition::{
+    AddressCell, Addresses, Connector, ConnectorId, ConnectorOptions, TlsSettings,
+};
 
 /// The connectors of every compiled API, interned. Clones share one table.
 #[derive(Debug, Clone, Default)]
@@ -40,7 +42,13 @@ impl Connectors {
         tls: Option<TlsSettings>,
         options: ConnectorOptions,
     ) -> Arc<Connector> {
-        let settings = Settings { host: host.into(), port, authority: authority.into(), tls, options };
+        let settings = Settings {
+            host: host.into(),
+            port,
+            authority: authority.into(),
+            tls,
+            options,
+        };
         let mut table = self.table();
         if let Some(connector) = table.by_settings.get(&settings).and_then(Weak::upgrade) {
             return connector;
@@ -63,8 +71,12 @@ impl Connectors {
             options: settings.options.clone(),
             addresses: AddressCell::new(addresses),
         });
-        table.by_host.entry(settings.host.clone()).or_default().push(Arc::downgrade(&connector));
-        table.by_settings.insert(settings, Arc::downgrade(&connector));
+        let dead = table
+            .by_settings
+            .insert(settings, Arc::downgrade(&connector));
+        let to_host = table.by_host.entry(connector.host.clone()).or_default();
+        to_host.retain(|other| dead.as_ref().is_none_or(|dead| !dead.ptr_eq(other)));
+        to_host.push(Arc::downgrade(&connector));
         connector
     }
 
@@ -72,12 +84,22 @@ impl Connectors {
     pub fn live(&self) -> Vec<Arc<Connector>> {
         let mut table = self.table();
         table.sweep();
-        table.by_settings.values().filter_map(Weak::upgrade).collect()
+        table
+            .by_settings
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
     }
 
     /// The living connectors to this host.
     pub(crate) fn to_host(&self, host: &str) -> Vec<Arc<Connector>> {
-        self.table().by_host.get(host).into_iter().flatten().filter_map(Weak::upgrade).collect()
+        self.table()
+            .by_host
+            .get(host)
+            .into_iter()
+            .flatten()
+            .filter_map(Weak::upgrade)
+            .collect()
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -88,7 +110,8 @@ impl Connectors {
 
 impl Table {
     fn sweep(&mut self) {
-        self.by_settings.retain(|_, connector| connector.strong_count() > 0);
+        self.by_settings
+            .retain(|_, connector| connector.strong_count() > 0);
         self.by_host.retain(|_, connectors| {
             connectors.retain(|connector| connector.strong_count() > 0);
             !connectors.is_empty()
@@ -109,12 +132,26 @@ mod tests {
     fn equal_settings_share_a_connector_and_other_settings_do_not() {
         let connectors = Connectors::default();
         let first = intern(&connectors, "a", 80);
-        assert!(Arc::ptr_eq(&first, &intern(&connectors.clone(), "a", 80)));
+        let clone = connectors.clone();
+        assert!(Arc::ptr_eq(&first, &intern(&clone, "a", 80)));
         assert_ne!(first.id, intern(&connectors, "a", 81).id);
-        let options = ConnectorOptions { read_timeout_ms: 1, ..ConnectorOptions::default() };
+        let options = ConnectorOptions {
+            read_timeout_ms: 1,
+            ..ConnectorOptions::default()
+        };
         assert_ne!(first.id, connectors.intern("a", 80, "a", None, options).id);
-        let tls = TlsSettings { trust_all: true, verify_hostname: true, trust_pem: None, client_certificate: None };
-        assert_ne!(first.id, connectors.intern("a", 80, "a", Some(tls), ConnectorOptions::default()).id);
+        let tls = TlsSettings {
+            trust_all: true,
+            verify_hostname: true,
+            trust_pem: None,
+            client_certificate: None,
+        };
+        assert_ne!(
+            first.id,
+            connectors
+                .intern("a", 80, "a", Some(tls), ConnectorOptions::default())
+                .id
+        );
     }
 
     #[test]
@@ -130,6 +167,7 @@ mod tests {
         let connectors = Connectors::default();
         for port in 1..10_000 {
             intern(&connectors, "a", port);
+            intern(&connectors, "a", 80);
         }
         assert!(connectors.table().by_settings.len() <= 64);
         assert!(connectors.table().by_host["a"].len() <= 64);
@@ -141,6 +179,9 @@ mod tests {
         let connector = intern(&connectors, "::1", 8080);
         let expected = Addresses::Resolved(Box::new(["[::1]:8080".parse().expect("an address")]));
         assert_eq!(**connector.addresses.load(), expected);
-        assert_eq!(**intern(&connectors, "localhost", 80).addresses.load(), Addresses::Unresolved);
+        assert_eq!(
+            **intern(&connectors, "localhost", 80).addresses.load(),
+            Addresses::Unresolved
+        );
     }
 }

@@ -6,7 +6,6 @@ use turnpike_core::definition::{Balancing, Endpoint, EndpointGroup, LoadBalancer
 use super::Scope;
 use super::header::forced_headers;
 use super::http::http_options;
-use super::properties::Expansion;
 use super::reader::{Node, quote};
 use super::refusal::{Refusal, RefusalKind};
 use super::target::Target;
@@ -29,14 +28,22 @@ impl<'v> EndpointSource<'_, 'v> {
 
     /// The object whose `headers` are forced.
     fn headers_holder(&self) -> Option<&Node<'v>> {
-        let has_headers = |node: &&Node<'v>| node.member("headers").or_else(|| node.member("hostHeader")).is_some();
+        let has_headers = |node: &&Node<'v>| {
+            node.member("headers")
+                .or_else(|| node.member("hostHeader"))
+                .is_some()
+        };
         self.own.filter(has_headers).or(self.inherited)
     }
 }
 
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
-        if refusal.kind == RefusalKind::Unsupported { Self::Refuse(refusal) } else { Self::Skip(refusal) }
+        if refusal.kind == RefusalKind::Unsupported {
+            Self::Refuse(refusal)
+        } else {
+            Self::Skip(refusal)
+        }
     }
 }
 
@@ -55,7 +62,10 @@ pub(super) struct EndpointSource<'n, 'v> {
 }
 
 /// Makes an endpoint. `None`: it could not start, which is noted.
-pub(super) fn start(source: &EndpointSource<'_, '_>, scope: &mut Scope<'_>) -> Result<Option<Endpoint>, Refusal> {
+pub(super) fn start(
+    source: &EndpointSource<'_, '_>,
+    scope: &mut Scope<'_>,
+) -> Result<Option<Endpoint>, Refusal> {
     match build(source, scope) {
         Ok(endpoint) => Ok(Some(endpoint)),
         Err(Fault::Refuse(refusal)) => Err(refusal),
@@ -68,7 +78,11 @@ pub(super) fn start(source: &EndpointSource<'_, '_>, scope: &mut Scope<'_>) -> R
 
 /// Notes that an endpoint is left out.
 pub(super) fn skip(scope: &mut Scope<'_>, name: &str, refusal: &Refusal) {
-    let text = format!("{}: the endpoint {} is left out", refusal.reason, quote(name));
+    let text = format!(
+        "{}: the endpoint {} is left out",
+        refusal.reason,
+        quote(name)
+    );
     scope.notes.push(refusal.member.clone(), text);
 }
 
@@ -84,14 +98,26 @@ fn build(source: &EndpointSource<'_, '_>, scope: &mut Scope<'_>) -> Result<Endpo
         true => Some(tls_settings(source.part("ssl")?.as_ref(), scope)?),
         false => None,
     };
-    let headers = source.headers_holder().map_or(Ok(Box::default()), |node| forced_headers(node, scope))?;
+    let headers = source
+        .headers_holder()
+        .map(|node| forced_headers(node, scope))
+        .transpose()?
+        .unwrap_or_default();
     let authority = if scope.engine.is_v2() {
         target.authority(|port| matches!(port, 80 | 443))
     } else {
         target.authority(|port| port == target.default_port())
     };
-    let origin = format!("{}://{}", target.scheme(), target.authority(|port| port == target.default_port()));
-    let connector = scope.context.connectors.intern(&target.host, target.port, &authority, tls, http.connector);
+    let origin = format!(
+        "{}://{}",
+        target.scheme(),
+        target.authority(|port| port == target.default_port())
+    );
+    let connector =
+        scope
+            .context
+            .connectors
+            .intern(&target.host, target.port, &authority, tls, http.connector);
     Ok(Endpoint {
         name: source.name.into(),
         connector,
@@ -108,10 +134,10 @@ fn build(source: &EndpointSource<'_, '_>, scope: &mut Scope<'_>) -> Result<Endpo
 
 fn target(node: &Node<'_>, scope: &Scope<'_>) -> Result<Target, Fault> {
     let written = node.as_text()?;
-    let text = match scope.properties.expand(&written) {
-        Expansion::Text(text) => text,
-        other => return Err(other.fault(node)),
-    };
+    let text = scope
+        .properties
+        .expand(&written)
+        .map_err(|unexpanded| unexpanded.fault(node))?;
     Target::parse(&text).map_err(|error| {
         if error.is_unsupported() {
             let reason = format!("{error} in a target is not supported yet");
@@ -124,13 +150,23 @@ fn target(node: &Node<'_>, scope: &Scope<'_>) -> Result<Target, Fault> {
 
 /// Whether an endpoint for these tenants is meant for this gateway.
 pub(super) fn tenant_matches(tenants: &[String], scope: &Scope<'_>) -> bool {
-    let Some(own) = &scope.context.tenant else { return true };
+    let Some(own) = &scope.context.tenant else {
+        return true;
+    };
     tenants.is_empty() || tenants.contains(own)
 }
 
 /// Makes a group of started endpoints.
-pub(super) fn group(name: &str, strategy: Balancing, endpoints: Vec<Endpoint>, scope: &Scope<'_>) -> EndpointGroup {
-    let weights: Vec<(u32, bool)> = endpoints.iter().map(|endpoint| (endpoint.weight, endpoint.secondary)).collect();
+pub(super) fn group(
+    name: &str,
+    strategy: Balancing,
+    endpoints: Vec<Endpoint>,
+    scope: &Scope<'_>,
+) -> EndpointGroup {
+    let weights: Vec<(u32, bool)> = endpoints
+        .iter()
+        .map(|endpoint| (endpoint.weight, endpoint.secondary))
+        .collect();
     let balancer = if scope.engine.is_v2() {
         LoadBalancer::for_v2(strategy, &weights)
     } else {
@@ -138,25 +174,50 @@ pub(super) fn group(name: &str, strategy: Balancing, endpoints: Vec<Endpoint>, s
     };
     // Nodes must not draw the same numbers.
     let (seed, _) = uuid::Uuid::new_v4().as_u64_pair();
-    EndpointGroup { name: name.into(), endpoints: endpoints.into_boxed_slice(), balancer: balancer.seeded(seed) }
+    EndpointGroup {
+        name: name.into(),
+        endpoints: endpoints.into_boxed_slice(),
+        balancer: balancer.seeded(seed),
+    }
 }
 
 /// Reads the name of a strategy in either spelling (`round-robin`, `ROUND_ROBIN`).
 pub(super) fn balancing(node: Option<&Node<'_>>) -> Result<Balancing, Refusal> {
-    let Some(node) = node else { return Ok(Balancing::RoundRobin) };
-    let Some(written) = node.filled_text("type")? else { return Ok(Balancing::RoundRobin) };
-    match written.trim().to_ascii_uppercase().replace('-', "_").as_str() {
+    let Some(node) = node else {
+        return Ok(Balancing::RoundRobin);
+    };
+    let Some(written) = node.filled_text("type")? else {
+        return Ok(Balancing::RoundRobin);
+    };
+    match written
+        .trim()
+        .to_ascii_uppercase()
+        .replace('-', "_")
+        .as_str()
+    {
         "ROUND_ROBIN" => Ok(Balancing::RoundRobin),
         "RANDOM" => Ok(Balancing::Random),
         "WEIGHTED_ROUND_ROBIN" => Ok(Balancing::WeightedRoundRobin),
         "WEIGHTED_RANDOM" => Ok(Balancing::WeightedRandom),
-        _ => Err(node.refuse_member("type", format!("expected a load-balancing strategy, found {}", quote(&written)))),
+        _ => Err(node.refuse_member(
+            "type",
+            format!(
+                "expected a load-balancing strategy, found {}",
+                quote(&written)
+            ),
+        )),
     }
 }
 
 /// Refuses an enabled `discovery` service; notes an enabled health check under `health_check`.
-pub(super) fn read_services(holder: &Node<'_>, health_check: &str, scope: &mut Scope<'_>) -> Result<(), Refusal> {
-    let Some(services) = holder.object("services")? else { return Ok(()) };
+pub(super) fn read_services(
+    holder: &Node<'_>,
+    health_check: &str,
+    scope: &mut Scope<'_>,
+) -> Result<(), Refusal> {
+    let Some(services) = holder.object("services")? else {
+        return Ok(());
+    };
     if let Some(discovery) = services.object("discovery")?
         && discovery.boolean("enabled", true)?
     {
@@ -166,11 +227,18 @@ pub(super) fn read_services(holder: &Node<'_>, health_check: &str, scope: &mut S
 }
 
 /// Notes an enabled health check.
-pub(super) fn note_health_check(holder: &Node<'_>, name: &str, scope: &mut Scope<'_>) -> Result<(), Refusal> {
+pub(super) fn note_health_check(
+    holder: &Node<'_>,
+    name: &str,
+    scope: &mut Scope<'_>,
+) -> Result<(), Refusal> {
     if let Some(check) = holder.member(name).filter(Node::is_object)
         && check.boolean("enabled", true)?
     {
-        scope.notes.push(check.path(), "has no effect yet: endpoints are not checked and always count as up");
+        scope.notes.push(
+            check.path(),
+            "has no effect yet: endpoints are not checked and always count as up",
+        );
     }
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! Headers that an endpoint forces on its requests.
 
-use super::properties::Expansion;
 use super::reader::{Node, quote};
 use super::refusal::Refusal;
 use super::{Scope, endpoint::Fault};
+
+/// Names and values.
+type Headers = Box<[(Box<str>, Box<str>)]>;
 
 /// Headers that describe the connection or the length of a message. An endpoint that forced one of them would let the gateway
 /// and the backend disagree about where a request ends.
@@ -20,7 +22,7 @@ const RESERVED: [&str; 9] = [
 ];
 
 /// Reads `headers`: an array of `{name, value}`, or (V2) an object from name to value; then the legacy `hostHeader`.
-pub(super) fn forced_headers(holder: &Node<'_>, scope: &mut Scope<'_>) -> Result<Box<[(Box<str>, Box<str>)]>, Fault> {
+pub(super) fn forced_headers(holder: &Node<'_>, scope: &mut Scope<'_>) -> Result<Headers, Fault> {
     let mut headers: Vec<(Box<str>, Box<str>)> = Vec::new();
     if let Some(node) = holder.member("headers") {
         if node.is_object() && scope.engine.is_v2() {
@@ -30,7 +32,9 @@ pub(super) fn forced_headers(holder: &Node<'_>, scope: &mut Scope<'_>) -> Result
         } else {
             for item in holder.objects("headers")? {
                 let Some(name) = item.text("name")? else {
-                    return Err(Fault::Refuse(item.refuse_member("name", "expected a header name, found nothing")));
+                    return Err(Fault::Refuse(
+                        item.refuse_member("name", "expected a header name, found nothing"),
+                    ));
                 };
                 let Some(value) = item.member("value") else {
                     scope.notes.push(item.path(), "has no value: ignored");
@@ -58,20 +62,29 @@ fn push(
 ) -> Result<(), Fault> {
     let name = name.trim();
     check_name(node, name).map_err(Fault::Refuse)?;
-    if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
+    if RESERVED
+        .iter()
+        .any(|reserved| name.eq_ignore_ascii_case(reserved))
+    {
         return Err(Fault::Refuse(
-            node.refuse(format!("the header `{name}` belongs to the connection and cannot be forced"))
-                .hint("remove it from the endpoint's headers"),
+            node.refuse(format!(
+                "the header `{name}` belongs to the connection and cannot be forced"
+            ))
+            .hint("remove it from the endpoint's headers"),
         ));
     }
     let written = node.as_text()?;
-    let value = match scope.properties.expand(&written) {
-        Expansion::Text(value) => value,
-        other => return Err(other.fault(node)),
-    };
+    let value = scope
+        .properties
+        .expand(&written)
+        .map_err(|unexpanded| unexpanded.fault(node))?;
     // The value is never shown: it is often a credential.
-    if let Some(at) = value.bytes().position(|byte| (byte < 0x20 && byte != b'\t') || byte == 0x7f) {
-        let reason = format!("the value of the header `{name}` has a control character at byte {at}");
+    if let Some(at) = value
+        .bytes()
+        .position(|byte| (byte < 0x20 && byte != b'\t') || byte == 0x7f)
+    {
+        let reason =
+            format!("the value of the header `{name}` has a control character at byte {at}");
         return Err(Fault::Refuse(node.refuse(reason)));
     }
     headers.push((name.into(), value.trim_matches([' ', '\t']).into()));

@@ -83,7 +83,11 @@ impl CompileContext {
     pub fn new(config: &Config) -> Self {
         Self {
             tags: ShardingTags::new(&config.node.tags),
-            tenant: config.node.tenant.clone().filter(|tenant| !tenant.is_empty()),
+            tenant: config
+                .node
+                .tenant
+                .clone()
+                .filter(|tenant| !tenant.is_empty()),
             encryption_secret: config.api.encryption_secret.clone(),
             connectors: Connectors::default(),
         }
@@ -111,17 +115,24 @@ pub fn compile(input: &ApiInput<'_>, context: &CompileContext) -> Result<Compile
             "expected at most {DEFINITION_BYTES_MAX} bytes of JSON, found {found}"
         )));
     }
-    let mut value: Value =
-        serde_json::from_str(input.definition).map_err(|error| Refusal::malformed(format!("expected JSON: {error}")))?;
+    let mut value: Value = serde_json::from_str(input.definition)
+        .map_err(|error| Refusal::malformed(format!("expected JSON: {error}")))?;
     if !value.is_object() {
-        return Err(Refusal::malformed(format!("expected an object, found {}", reader::kind(&value))));
+        return Err(Refusal::malformed(format!(
+            "expected an object, found {}",
+            reader::kind(&value)
+        )));
     }
     let version = Version::of(input.definition_version, &value)?;
     match version {
         Version::V2 => v2::embed_configurations(&mut value),
         Version::V4 => v4::embed_configurations(&mut value),
     }
-    let reading = if version == Version::V2 { Reading::Coercing } else { Reading::Strict };
+    let reading = if version == Version::V2 {
+        Reading::Coercing
+    } else {
+        Reading::Strict
+    };
     let root = Node::root(&value, reading);
     let heading = Heading::read(&root)?;
     let tags = root.texts("tags")?;
@@ -129,7 +140,10 @@ pub fn compile(input: &ApiInput<'_>, context: &CompileContext) -> Result<Compile
         return Err(Refusal::new(
             RefusalKind::NotEligible,
             "tags",
-            format!("the sharding tags [{}] do not match the gateway's", tags.join(", ")),
+            format!(
+                "the sharding tags [{}] do not match the gateway's",
+                tags.join(", ")
+            ),
         ));
     }
     let mut scope = Scope {
@@ -143,7 +157,11 @@ pub fn compile(input: &ApiInput<'_>, context: &CompileContext) -> Result<Compile
         Version::V4 => v4::compile(&root, heading, input, &mut scope),
     }?;
     scope.properties.note_encrypted(&mut scope.notes);
-    Ok(Compiled { api: Arc::new(api), warnings: scope.notes.finish(), tags })
+    Ok(Compiled {
+        api: Arc::new(api),
+        warnings: scope.notes.finish(),
+        tags,
+    })
 }
 
 /// What every part of a compilation sees.
@@ -171,13 +189,17 @@ impl Version {
             match definition.get(member) {
                 None | Some(Value::Null) => {}
                 Some(Value::String(text)) if is_v4(text) => return Ok(Self::V4),
-                Some(Value::String(text)) if text == "2.0.0" || text.eq_ignore_ascii_case("v2") => return Ok(Self::V2),
+                Some(Value::String(text)) if text == "2.0.0" || text.eq_ignore_ascii_case("v2") => {
+                    return Ok(Self::V2);
+                }
                 Some(other) => {
                     let found = reader::show(other);
                     return Err(Refusal::new(
                         RefusalKind::Unsupported,
                         member,
-                        format!("expected \"2.0.0\" or \"4.0.0\", found {found}: this definition version is not supported"),
+                        format!(
+                            "expected \"2.0.0\" or \"4.0.0\", found {found}: this definition version is not supported"
+                        ),
                     ));
                 }
             }
@@ -201,7 +223,8 @@ impl Heading {
         let required = |member: &str| match root.text(member)? {
             Some(text) if !text.trim().is_empty() => Ok(Box::from(text.as_ref())),
             _ => {
-                let refusal = root.refuse_member(member, "expected a text, found nothing".to_owned());
+                let refusal =
+                    root.refuse_member(member, "expected a text, found nothing".to_owned());
                 Err(if root.member("api").is_some() {
                     refusal.hint("this is an export of the management console: the definition is its member `api`")
                 } else {
@@ -209,6 +232,9 @@ impl Heading {
                 })
             }
         };
-        Ok(Self { id: required("id")?, name: required("name")? })
+        Ok(Self {
+            id: required("id")?,
+            name: required("name")?,
+        })
     }
 }

@@ -18,7 +18,9 @@ pub(super) fn hash_map_order(ids: &[&str]) -> Vec<usize> {
 
 /// `String.hashCode`: over UTF-16 units.
 fn string_hash(text: &str) -> u32 {
-    text.encode_utf16().fold(0, |hash: u32, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)))
+    text.encode_utf16().fold(0, |hash: u32, unit| {
+        hash.wrapping_mul(31).wrapping_add(u32::from(unit))
+    })
 }
 
 #[cfg(test)]
@@ -54,6 +56,9 @@ mod tests {
     }
 
     fn position(order: &[usize], wanted: usize) -> usize {
-        order.iter().position(|index| *index == wanted).expect("every index is in the order")
+        order
+            .iter()
+            .position(|index| *index == wanted)
+            .expect("every index is in the order")
     }
 }

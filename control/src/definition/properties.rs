@@ -25,27 +25,28 @@ struct Property {
     encrypted: bool,
 }
 
-/// What became of a text with expressions.
+/// Why a text with expressions has no value at deployment.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Expansion {
-    /// The text, every expression replaced.
-    Text(String),
+pub(super) enum Unexpanded {
     /// An expression of another kind, or a property that is encrypted; what it is.
     Unsupported(String),
     /// An expression that has no value; why.
     Undefined(String),
 }
 
-impl Expansion {
-    /// The fault of a member whose text could not be expanded.
+impl Unexpanded {
+    /// The fault of the member that has the text.
     pub(super) fn fault(self, node: &Node<'_>) -> Fault {
         match self {
             Self::Unsupported(what) => Fault::Refuse(
-                Refusal::new(RefusalKind::Unsupported, node.path(), format!("{what} is not supported yet"))
-                    .hint("write the value out, or use `{#properties['name']}`"),
+                Refusal::new(
+                    RefusalKind::Unsupported,
+                    node.path(),
+                    format!("{what} is not supported yet"),
+                )
+                .hint("write the value out, or use `{#properties['name']}`"),
             ),
             Self::Undefined(why) => Fault::Skip(node.refuse(why)),
-            Self::Text(_) => Fault::Skip(node.refuse("cannot be used")),
         }
     }
 }
@@ -55,21 +56,37 @@ impl Properties {
     /// value is left out.
     pub(super) fn read(root: &Node<'_>) -> Result<Self, Refusal> {
         let mut properties = Self::default();
-        let Some(node) = root.member("properties") else { return Ok(properties) };
+        let Some(node) = root.member("properties") else {
+            return Ok(properties);
+        };
         if node.is_object() {
             for (key, value) in node.members() {
                 let value = value.as_text()?.into_owned();
-                properties.by_key.insert(key.to_owned(), Property { value, encrypted: false });
+                properties.by_key.insert(
+                    key.to_owned(),
+                    Property {
+                        value,
+                        encrypted: false,
+                    },
+                );
             }
             return Ok(properties);
         }
         for item in root.objects("properties")? {
-            let (Some(key), Some(value)) = (item.text("key")?, item.text("value")?) else { continue };
+            let (Some(key), Some(value)) = (item.text("key")?, item.text("value")?) else {
+                continue;
+            };
             let encrypted = item.boolean("encrypted", false)?;
             if encrypted && properties.encrypted_path.is_none() {
                 properties.encrypted_path = Some(item.path().to_owned());
             }
-            properties.by_key.insert(key.into_owned(), Property { value: value.into_owned(), encrypted });
+            properties.by_key.insert(
+                key.into_owned(),
+                Property {
+                    value: value.into_owned(),
+                    encrypted,
+                },
+            );
         }
         Ok(properties)
     }
@@ -77,14 +94,17 @@ impl Properties {
     /// Says that encrypted properties are not decrypted. An endpoint that uses one has already refused its API.
     pub(super) fn note_encrypted(&self, notes: &mut Notes) {
         if let Some(path) = &self.encrypted_path {
-            notes.push(path.clone(), "is encrypted and not used by an endpoint: it is not decrypted");
+            notes.push(
+                path.clone(),
+                "is encrypted and not used by an endpoint: it is not decrypted",
+            );
         }
     }
 
     /// Replaces the expressions in a text (contract expression-language 1).
-    pub(super) fn expand(&self, text: &str) -> Expansion {
+    pub(super) fn expand(&self, text: &str) -> Result<String, Unexpanded> {
         if text.trim_start().starts_with("secret://") {
-            return Expansion::Unsupported("a secret reference".to_owned());
+            return Err(Unexpanded::Unsupported("a secret reference".to_owned()));
         }
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
@@ -92,56 +112,65 @@ impl Properties {
             out.push_str(&rest[..at]);
             let Some((key, after)) = property_expression(&rest[at..]) else {
                 let shown = quote(rest[at..].split_inclusive('}').next().unwrap_or_default());
-                return Expansion::Unsupported(format!("the expression {shown}"));
+                return Err(Unexpanded::Unsupported(format!("the expression {shown}")));
             };
-            match self.value(key, 0) {
-                Expansion::Text(value) => out.push_str(&value),
-                other => return other,
-            }
+            out.push_str(&self.value(key, 0)?);
             if out.len() > EXPANSION_BYTES_MAX {
-                return Expansion::Undefined(format!("its properties make it longer than {EXPANSION_BYTES_MAX} bytes"));
+                return Err(Unexpanded::Undefined(format!(
+                    "its properties make it longer than {EXPANSION_BYTES_MAX} bytes"
+                )));
             }
             rest = after;
         }
         out.push_str(rest);
-        Expansion::Text(out)
+        Ok(out)
     }
 
     /// A property's value with its `{{other}}` references replaced.
-    fn value(&self, key: &str, depth: usize) -> Expansion {
+    fn value(&self, key: &str, depth: usize) -> Result<String, Unexpanded> {
         let Some(property) = self.by_key.get(key) else {
-            return Expansion::Undefined(format!("the property {} is not defined", quote(key)));
+            return Err(Unexpanded::Undefined(format!(
+                "the property {} is not defined",
+                quote(key)
+            )));
         };
         if property.encrypted {
-            return Expansion::Unsupported(format!("the encrypted property {} in an endpoint", quote(key)));
+            return Err(Unexpanded::Unsupported(format!(
+                "the encrypted property {} in an endpoint",
+                quote(key)
+            )));
         }
         let mut out = String::new();
         let mut rest = property.value.as_str();
         while let Some((before, reference, after)) = split_reference(rest) {
             if depth == REFERENCE_DEPTH_MAX {
                 let key = quote(key);
-                return Expansion::Undefined(format!("references from {key} go deeper than {REFERENCE_DEPTH_MAX}"));
+                return Err(Unexpanded::Undefined(format!(
+                    "references from {key} go deeper than {REFERENCE_DEPTH_MAX}"
+                )));
             }
             out.push_str(before);
-            match self.value(reference, depth + 1) {
-                Expansion::Text(value) => out.push_str(&value),
-                other => return other,
-            }
+            out.push_str(&self.value(reference, depth + 1)?);
             if out.len() > EXPANSION_BYTES_MAX {
-                return Expansion::Undefined(format!("property {} is longer than {EXPANSION_BYTES_MAX} bytes", quote(key)));
+                return Err(Unexpanded::Undefined(format!(
+                    "property {} is longer than {EXPANSION_BYTES_MAX} bytes",
+                    quote(key)
+                )));
             }
             rest = after;
         }
         out.push_str(rest);
-        Expansion::Text(out)
+        Ok(out)
     }
 }
 
 /// Where the next expression begins: `{`, spaces, then `#`, `T` or `(`.
 fn expression_start(text: &str) -> Option<usize> {
-    text.match_indices('{')
-        .map(|(at, _)| at)
-        .find(|at| text[at + 1..].trim_start_matches(' ').starts_with(['#', 'T', '(']))
+    text.match_indices('{').map(|(at, _)| at).find(|at| {
+        text[at + 1..]
+            .trim_start_matches(' ')
+            .starts_with(['#', 'T', '('])
+    })
 }
 
 /// Reads `{#properties['key']}` or `{#api.properties["key"]}`: the key, and the text behind the expression.
@@ -149,10 +178,16 @@ fn property_expression(text: &str) -> Option<(&str, &str)> {
     let spaces = |text: &'_ str| text.len() - text.trim_start_matches(' ').len();
     let inside = text.strip_prefix('{')?;
     let inside = inside[spaces(inside)..].strip_prefix('#')?;
-    let inside = inside.strip_prefix("api.").unwrap_or(inside).strip_prefix("properties")?;
+    let inside = inside
+        .strip_prefix("api.")
+        .unwrap_or(inside)
+        .strip_prefix("properties")?;
     let inside = inside[spaces(inside)..].strip_prefix('[')?;
     let inside = &inside[spaces(inside)..];
-    let mark = inside.chars().next().filter(|mark| matches!(mark, '\'' | '"'))?;
+    let mark = inside
+        .chars()
+        .next()
+        .filter(|mark| matches!(mark, '\'' | '"'))?;
     let (key, behind) = inside[1..].split_once(mark)?;
     let behind = behind[spaces(behind)..].strip_prefix(']')?;
     let behind = behind[spaces(behind)..].strip_prefix('}')?;
@@ -173,7 +208,7 @@ mod tests {
     use super::super::reader::Reading;
     use super::*;
 
-    fn expand(text: &str) -> Expansion {
+    fn expand(text: &str) -> Result<String, Unexpanded> {
         let definition = json!({"properties": [
             {"key": "host", "value": "backend.local"},
             {"key": "a b", "value": 7},
@@ -186,7 +221,9 @@ mod tests {
             {"key": "no value"},
             null,
         ]});
-        Properties::read(&Node::root(&definition, Reading::Strict)).expect("properties").expand(text)
+        Properties::read(&Node::root(&definition, Reading::Strict))
+            .expect("properties")
+            .expand(text)
     }
 
     #[test]
@@ -196,13 +233,19 @@ mod tests {
             ("http://h/{id}?{1}", "http://h/{id}?{1}"),
             ("http://{#properties['host']}/x", "http://backend.local/x"),
             ("{ # properties['host']}", ""),
-            ("{  #properties[ \"host\" ] }{#api.properties['a b']}", "backend.local7"),
+            (
+                "{  #properties[ \"host\" ] }{#api.properties['a b']}",
+                "backend.local7",
+            ),
             ("{#properties['url']}/", "http://backend.local:7/"),
         ] {
             if expected.is_empty() && !text.is_empty() {
-                assert!(matches!(expand(text), Expansion::Unsupported(_)), "{text}");
+                assert!(
+                    matches!(expand(text), Err(Unexpanded::Unsupported(_))),
+                    "{text}"
+                );
             } else {
-                assert_eq!(expand(text), Expansion::Text(expected.to_owned()), "{text}");
+                assert_eq!(expand(text), Ok(expected.to_owned()), "{text}");
             }
         }
     }
@@ -221,7 +264,11 @@ mod tests {
             "secret://vault/x",
             "{#properties['secret']}",
         ] {
-            assert!(matches!(expand(text), Expansion::Unsupported(_)), "{text}: {:?}", expand(text));
+            assert!(
+                matches!(expand(text), Err(Unexpanded::Unsupported(_))),
+                "{text}: {:?}",
+                expand(text)
+            );
         }
     }
 
@@ -229,14 +276,18 @@ mod tests {
     fn properties_without_a_value_leave_the_text_undefined() {
         for key in ["missing", "broken", "loop", "bomb", "no value"] {
             let text = format!("{{#properties['{key}']}}");
-            assert!(matches!(expand(&text), Expansion::Undefined(_)), "{key}");
+            assert!(
+                matches!(expand(&text), Err(Unexpanded::Undefined(_))),
+                "{key}"
+            );
         }
     }
 
     #[test]
     fn properties_may_be_an_object() {
         let definition = json!({"properties": {"a": "1", "b": null}});
-        let properties = Properties::read(&Node::root(&definition, Reading::Coercing)).expect("properties");
-        assert_eq!(properties.expand("{#properties['a']}"), Expansion::Text("1".to_owned()));
+        let properties =
+            Properties::read(&Node::root(&definition, Reading::Coercing)).expect("properties");
+        assert_eq!(properties.expand("{#properties['a']}"), Ok("1".to_owned()));
     }
 }

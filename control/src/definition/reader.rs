@@ -28,7 +28,11 @@ pub(super) struct Node<'a> {
 
 impl<'a> Node<'a> {
     pub(super) fn root(value: &'a Value, reading: Reading) -> Self {
-        Self { value, path: String::new(), reading }
+        Self {
+            value,
+            path: String::new(),
+            reading,
+        }
     }
 
     /// Path of this value.
@@ -38,7 +42,11 @@ impl<'a> Node<'a> {
 
     /// Path of a member of this value.
     pub(super) fn path_of(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+        if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        }
     }
 
     pub(super) fn refuse(&self, reason: impl Into<String>) -> Refusal {
@@ -51,7 +59,11 @@ impl<'a> Node<'a> {
 
     /// A refusal of a member that is not built: `what` completes "… is not supported yet".
     pub(super) fn unsupported(&self, name: &str, what: &str) -> Refusal {
-        Refusal::new(RefusalKind::Unsupported, self.path_of(name), format!("{what} is not supported yet"))
+        Refusal::new(
+            RefusalKind::Unsupported,
+            self.path_of(name),
+            format!("{what} is not supported yet"),
+        )
     }
 
     pub(super) fn is_object(&self) -> bool {
@@ -64,19 +76,29 @@ impl<'a> Node<'a> {
 
     /// Number of members or elements.
     pub(super) fn len(&self) -> usize {
-        self.value.as_object().map(serde_json::Map::len).or_else(|| self.value.as_array().map(Vec::len)).unwrap_or(0)
+        self.value
+            .as_object()
+            .map(serde_json::Map::len)
+            .or_else(|| self.value.as_array().map(Vec::len))
+            .unwrap_or(0)
     }
 
     /// A member of any type; absent in anything but an object.
     pub(super) fn member(&self, name: &str) -> Option<Self> {
         let value = self.value.get(name).filter(|value| !value.is_null())?;
-        Some(Self { value, path: self.path_of(name), reading: self.reading })
+        Some(Self {
+            value,
+            path: self.path_of(name),
+            reading: self.reading,
+        })
     }
 
     /// A member that is an object.
     pub(super) fn object(&self, name: &str) -> Result<Option<Self>, Refusal> {
         match self.member(name) {
-            Some(node) if !node.is_object() => Err(node.refuse(format!("expected an object, found {}", kind(node.value)))),
+            Some(node) if !node.is_object() => {
+                Err(node.refuse(format!("expected an object, found {}", kind(node.value))))
+            }
             node => Ok(node),
         }
     }
@@ -86,7 +108,9 @@ impl<'a> Node<'a> {
         match self.member(name) {
             None => Ok(Vec::new()),
             Some(node) if node.is_array() => Ok(node.elements()),
-            Some(node) => Err(node.refuse(format!("expected an array, found {}", kind(node.value)))),
+            Some(node) => {
+                Err(node.refuse(format!("expected an array, found {}", kind(node.value))))
+            }
         }
     }
 
@@ -94,7 +118,9 @@ impl<'a> Node<'a> {
     pub(super) fn objects(&self, name: &str) -> Result<Vec<Self>, Refusal> {
         let items = self.items(name)?;
         match items.iter().find(|item| !item.is_object()) {
-            Some(item) => Err(item.refuse(format!("expected an object, found {}", kind(item.value)))),
+            Some(item) => {
+                Err(item.refuse(format!("expected an object, found {}", kind(item.value))))
+            }
             None => Ok(items),
         }
     }
@@ -105,17 +131,32 @@ impl<'a> Node<'a> {
             .iter()
             .enumerate()
             .filter(|(_, value)| !value.is_null())
-            .map(|(index, value)| Self { value, path: format!("{}[{index}]", self.path), reading: self.reading })
+            .map(|(index, value)| Self {
+                value,
+                path: format!("{}[{index}]", self.path),
+                reading: self.reading,
+            })
             .collect()
     }
 
     /// Members of this object in text order of their names.
     pub(super) fn members(&self) -> Vec<(&'a str, Self)> {
-        let Some(object) = self.value.as_object() else { return Vec::new() };
+        let Some(object) = self.value.as_object() else {
+            return Vec::new();
+        };
         object
             .iter()
             .filter(|(_, value)| !value.is_null())
-            .map(|(name, value)| (name.as_str(), Self { value, path: self.path_of(name), reading: self.reading }))
+            .map(|(name, value)| {
+                (
+                    name.as_str(),
+                    Self {
+                        value,
+                        path: self.path_of(name),
+                        reading: self.reading,
+                    },
+                )
+            })
             .collect()
     }
 
@@ -141,12 +182,17 @@ impl<'a> Node<'a> {
 
     /// A member that is an array of texts.
     pub(super) fn texts(&self, name: &str) -> Result<Vec<String>, Refusal> {
-        self.items(name)?.iter().map(|item| item.as_text().map(Cow::into_owned)).collect()
+        self.items(name)?
+            .iter()
+            .map(|item| item.as_text().map(Cow::into_owned))
+            .collect()
     }
 
     /// A member as a boolean.
     pub(super) fn boolean(&self, name: &str, default: bool) -> Result<bool, Refusal> {
-        let Some(node) = self.member(name) else { return Ok(default) };
+        let Some(node) = self.member(name) else {
+            return Ok(default);
+        };
         let coerced = match node.value {
             Value::Bool(flag) => Some(*flag),
             Value::String(text) if text.trim().eq_ignore_ascii_case("true") => Some(true),
@@ -160,11 +206,17 @@ impl<'a> Node<'a> {
 
     /// A member as an integer; fractions are cut.
     pub(super) fn integer(&self, name: &str, default: i64) -> Result<i64, Refusal> {
-        let Some(node) = self.member(name) else { return Ok(default) };
+        let Some(node) = self.member(name) else {
+            return Ok(default);
+        };
         let coerced = match node.value {
             Value::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)),
             Value::String(text) if text.trim().is_empty() => Some(default),
-            Value::String(text) => text.trim().parse().ok().or_else(|| whole(text.trim().parse().ok()?)),
+            Value::String(text) => text
+                .trim()
+                .parse()
+                .ok()
+                .or_else(|| whole(text.trim().parse().ok()?)),
             _ => None,
         };
         node.coerced(coerced, default, "an integer")
@@ -174,7 +226,9 @@ impl<'a> Node<'a> {
         match (value, self.reading) {
             (Some(value), _) => Ok(value),
             (None, Reading::Coercing) => Ok(default),
-            (None, Reading::Strict) => Err(self.refuse(format!("expected {expected}, found {}", show(self.value)))),
+            (None, Reading::Strict) => {
+                Err(self.refuse(format!("expected {expected}, found {}", show(self.value))))
+            }
         }
     }
 }
@@ -187,8 +241,12 @@ fn whole(number: f64) -> Option<i64> {
 /// Replaces a member that is a JSON text by the object in it; a blank text by nothing. Any other text stays, so that reading it
 /// as an object complains.
 pub(super) fn embed(holder: &mut Value, name: &str) {
-    let Some(member) = holder.get_mut(name) else { return };
-    let Value::String(text) = &*member else { return };
+    let Some(member) = holder.get_mut(name) else {
+        return;
+    };
+    let Value::String(text) = &*member else {
+        return;
+    };
     if text.trim().is_empty() {
         *member = Value::Null;
     } else if let Ok(object @ (Value::Object(_) | Value::Null)) = serde_json::from_str(text) {
@@ -197,8 +255,15 @@ pub(super) fn embed(holder: &mut Value, name: &str) {
 }
 
 /// Elements of an array member, for rewriting.
-pub(super) fn elements_mut<'v>(holder: &'v mut Value, name: &str) -> impl Iterator<Item = &'v mut Value> {
-    holder.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten()
+pub(super) fn elements_mut<'v>(
+    holder: &'v mut Value,
+    name: &str,
+) -> impl Iterator<Item = &'v mut Value> {
+    holder
+        .get_mut(name)
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
 }
 
 /// The JSON type of a value, for messages.

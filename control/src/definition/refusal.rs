@@ -35,8 +35,17 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal without a hint.
-    pub(crate) fn new(kind: RefusalKind, member: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { kind, member: member.into(), reason: reason.into(), hint: None }
+    pub(crate) fn new(
+        kind: RefusalKind,
+        member: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            member: member.into(),
+            reason: reason.into(),
+            hint: None,
+        }
     }
 
     pub(super) fn malformed(reason: String) -> Self {
@@ -91,7 +100,10 @@ pub(super) struct Notes {
 
 impl Notes {
     pub(super) fn push(&mut self, member: impl Into<String>, text: impl Into<String>) {
-        let note = Note { member: member.into(), text: text.into() };
+        let note = Note {
+            member: member.into(),
+            text: text.into(),
+        };
         if self.kept.contains(&note) {
             return;
         }
@@ -105,7 +117,10 @@ impl Notes {
     pub(super) fn finish(mut self) -> Vec<Note> {
         if self.dropped > 0 {
             let text = format!("{} more notes are not shown", self.dropped);
-            self.kept.push(Note { member: "definition".to_owned(), text });
+            self.kept.push(Note {
+                member: "definition".to_owned(),
+                text,
+            });
         }
         self.kept
     }

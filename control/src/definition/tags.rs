@@ -26,7 +26,8 @@ impl ShardingTags {
     /// exclusion.
     pub fn matches<T: AsRef<str>>(&self, tags: &[T]) -> bool {
         let has = |wanted: &String| tags.iter().any(|tag| fold(tag.as_ref()) == *wanted);
-        (self.included.is_empty() || self.included.iter().any(has)) && !self.excluded.iter().any(has)
+        (self.included.is_empty() || self.included.iter().any(has))
+            && !self.excluded.iter().any(has)
     }
 }
 
@@ -55,7 +56,11 @@ mod tests {
             (&["", "!"], &["x"], true),
         ];
         for (gateway, api, expected) in cases {
-            assert_eq!(ShardingTags::new(gateway).matches(api), expected, "{gateway:?} {api:?}");
+            assert_eq!(
+                ShardingTags::new(gateway).matches(api),
+                expected,
+                "{gateway:?} {api:?}"
+            );
         }
     }
 }

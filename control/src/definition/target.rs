@@ -70,7 +70,13 @@ impl Target {
         let (written_host, port) = split_port(authority)?;
         let host = read_host(written_host)?;
         let port = match port {
-            None => if secure { 443 } else { 80 },
+            None => {
+                if secure {
+                    443
+                } else {
+                    80
+                }
+            }
             Some(digits) => read_port(digits)?,
         };
         let tail = tail.split('#').next().unwrap_or_default();
@@ -87,7 +93,11 @@ impl Target {
 
     /// The authority, without a port that `leave_out` says to be implied.
     pub(super) fn authority(&self, leave_out: impl Fn(u16) -> bool) -> String {
-        if leave_out(self.port) { self.written_host.to_string() } else { format!("{}:{}", self.written_host, self.port) }
+        if leave_out(self.port) {
+            self.written_host.to_string()
+        } else {
+            format!("{}:{}", self.written_host, self.port)
+        }
     }
 
     /// The port that the scheme implies.
@@ -108,13 +118,21 @@ fn read_scheme(scheme: &str) -> Result<bool, TargetError> {
         "wss" => Err(TargetError::UnsupportedScheme("wss")),
         "grpc" => Err(TargetError::UnsupportedScheme("grpc")),
         "grpcs" => Err(TargetError::UnsupportedScheme("grpcs")),
-        _ => Err(TargetError::UnknownScheme(scheme.chars().filter(|c| c.is_ascii_graphic()).take(20).collect())),
+        _ => Err(TargetError::UnknownScheme(
+            scheme
+                .chars()
+                .filter(|c| c.is_ascii_graphic())
+                .take(20)
+                .collect(),
+        )),
     }
 }
 
 fn split_port(authority: &str) -> Result<(&str, Option<&str>), TargetError> {
     if authority.starts_with('[') {
-        let end = authority.find(']').ok_or_else(|| TargetError::Host(format!("{authority:?}")))?;
+        let end = authority
+            .find(']')
+            .ok_or_else(|| TargetError::Host(format!("{authority:?}")))?;
         let (host, rest) = authority.split_at(end + 1);
         return match rest.strip_prefix(':') {
             Some(port) => Ok((host, Some(port))),
@@ -133,17 +151,28 @@ fn read_port(digits: &str) -> Result<u16, TargetError> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(wrong());
     }
-    digits.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)
+    digits
+        .parse()
+        .ok()
+        .filter(|port| *port != 0)
+        .ok_or_else(wrong)
 }
 
 fn read_host(written: &str) -> Result<Box<str>, TargetError> {
     let wrong = || TargetError::Host(format!("{written:?}"));
-    if let Some(literal) = written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+    if let Some(literal) = written
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
         let address: Ipv6Addr = literal.parse().map_err(|_| wrong())?;
         return Ok(address.to_string().into());
     }
     // A name whose last label is a number is an IPv4 address (RFC 3986, 3.2.2; URL standard).
-    let last = written.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+    let last = written
+        .trim_end_matches('.')
+        .rsplit('.')
+        .next()
+        .unwrap_or_default();
     if !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()) {
         let address: Ipv4Addr = written.parse().map_err(|_| wrong())?;
         return Ok(address.to_string().into());
@@ -152,7 +181,9 @@ fn read_host(written: &str) -> Result<Box<str>, TargetError> {
     let good = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
     if written.len() > HOST_BYTES_MAX || !labels.split('.').all(good) {
         return Err(wrong());
@@ -167,32 +198,83 @@ mod tests {
     fn parsed(text: &str) -> (bool, String, u16, String, Option<String>) {
         let target = Target::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
         let query = target.query.map(String::from);
-        (target.secure, target.host.into(), target.port, target.path.into(), query)
+        (
+            target.secure,
+            target.host.into(),
+            target.port,
+            target.path.into(),
+            query,
+        )
     }
 
     #[test]
     fn the_parts_of_a_target_are_kept_as_written() {
         let own = |query: &str| Some(query.to_owned());
         assert_eq!(parsed("http://h"), (false, "h".into(), 80, "".into(), None));
-        assert_eq!(parsed("HTTPS://Api.Example.COM/"), (true, "api.example.com".into(), 443, "/".into(), None));
-        assert_eq!(parsed("http://h:8080/a//b/"), (false, "h".into(), 8080, "/a//b/".into(), None));
-        assert_eq!(parsed("http://h?x=1&y#f"), (false, "h".into(), 80, "".into(), own("x=1&y")));
-        assert_eq!(parsed("http://h/a?b?c=/#"), (false, "h".into(), 80, "/a".into(), own("b?c=/")));
-        assert_eq!(parsed("http://h/a?"), (false, "h".into(), 80, "/a".into(), None));
-        assert_eq!(parsed("http://h/#a?b"), (false, "h".into(), 80, "/".into(), None));
-        assert_eq!(parsed("http://127.0.0.1:1"), (false, "127.0.0.1".into(), 1, "".into(), None));
-        assert_eq!(parsed("https://[::1]:65535/x"), (true, "::1".into(), 65_535, "/x".into(), None));
-        assert_eq!(parsed("http://my_svc.ns.svc.cluster.local."), (false, "my_svc.ns.svc.cluster.local.".into(), 80, "".into(), None));
-        assert_eq!(parsed("http://h/%7Ea{b}"), (false, "h".into(), 80, "/%7Ea{b}".into(), None));
-        assert_eq!(parsed(" http://h/ "), (false, "h".into(), 80, "/".into(), None));
+        assert_eq!(
+            parsed("HTTPS://Api.Example.COM/"),
+            (true, "api.example.com".into(), 443, "/".into(), None)
+        );
+        assert_eq!(
+            parsed("http://h:8080/a//b/"),
+            (false, "h".into(), 8080, "/a//b/".into(), None)
+        );
+        assert_eq!(
+            parsed("http://h?x=1&y#f"),
+            (false, "h".into(), 80, "".into(), own("x=1&y"))
+        );
+        assert_eq!(
+            parsed("http://h/a?b?c=/#"),
+            (false, "h".into(), 80, "/a".into(), own("b?c=/"))
+        );
+        assert_eq!(
+            parsed("http://h/a?"),
+            (false, "h".into(), 80, "/a".into(), None)
+        );
+        assert_eq!(
+            parsed("http://h/#a?b"),
+            (false, "h".into(), 80, "/".into(), None)
+        );
+        assert_eq!(
+            parsed("http://127.0.0.1:1"),
+            (false, "127.0.0.1".into(), 1, "".into(), None)
+        );
+        assert_eq!(
+            parsed("https://[::1]:65535/x"),
+            (true, "::1".into(), 65_535, "/x".into(), None)
+        );
+        assert_eq!(
+            parsed("http://my_svc.ns.svc.cluster.local."),
+            (
+                false,
+                "my_svc.ns.svc.cluster.local.".into(),
+                80,
+                "".into(),
+                None
+            )
+        );
+        assert_eq!(
+            parsed("http://h/%7Ea{b}"),
+            (false, "h".into(), 80, "/%7Ea{b}".into(), None)
+        );
+        assert_eq!(
+            parsed(" http://h/ "),
+            (false, "h".into(), 80, "/".into(), None)
+        );
     }
 
     #[test]
     fn an_authority_leaves_out_only_the_implied_port() {
         let target = Target::parse("https://[2001:DB8::1]:80").expect("a target");
-        assert_eq!(target.authority(|port| port == target.default_port()), "[2001:DB8::1]:80");
+        assert_eq!(
+            target.authority(|port| port == target.default_port()),
+            "[2001:DB8::1]:80"
+        );
         let target = Target::parse("http://Host:80").expect("a target");
-        assert_eq!(target.authority(|port| port == target.default_port()), "Host");
+        assert_eq!(
+            target.authority(|port| port == target.default_port()),
+            "Host"
+        );
     }
 
     #[test]
@@ -201,27 +283,75 @@ mod tests {
             assert_eq!(Target::parse(text), Err(TargetError::NoScheme), "{text}");
         }
         for text in ["ftp://h", "://h", "javascript://h"] {
-            assert!(matches!(Target::parse(text), Err(TargetError::UnknownScheme(_))), "{text}");
+            assert!(
+                matches!(Target::parse(text), Err(TargetError::UnknownScheme(_))),
+                "{text}"
+            );
         }
         for text in ["ws://h", "wss://h", "grpc://h", "GRPCS://h"] {
-            assert!(Target::parse(text).expect_err(text).is_unsupported(), "{text}");
+            assert!(
+                Target::parse(text).expect_err(text).is_unsupported(),
+                "{text}"
+            );
         }
         for text in ["http://u@h", "http://u:p@h:80/", "http://@h"] {
             assert_eq!(Target::parse(text), Err(TargetError::UserInfo), "{text}");
         }
-        for text in ["http://", "http:///a", "http://.", "http://a..b", "http://a\\b", "http://[::1", "http://[::1]x", "http://[h]",
-            "http://1.2.3", "http://1.2.3.256", "http://a_%41", "http://{h}", "http://[::1%25eth0]"]
-        {
-            assert!(matches!(Target::parse(text), Err(TargetError::Host(_))), "{text}: {:?}", Target::parse(text));
+        for text in [
+            "http://",
+            "http:///a",
+            "http://.",
+            "http://a..b",
+            "http://a\\b",
+            "http://[::1",
+            "http://[::1]x",
+            "http://[h]",
+            "http://1.2.3",
+            "http://1.2.3.256",
+            "http://a_%41",
+            "http://{h}",
+            "http://[::1%25eth0]",
+        ] {
+            assert!(
+                matches!(Target::parse(text), Err(TargetError::Host(_))),
+                "{text}: {:?}",
+                Target::parse(text)
+            );
         }
-        for text in ["http://h:", "http://h:0", "http://h:65536", "http://h:+1", "http://h:a", "http://h:1:2", "http://::1"] {
+        for text in [
+            "http://h:",
+            "http://h:0",
+            "http://h:65536",
+            "http://h:+1",
+            "http://h:a",
+            "http://h:1:2",
+            "http://::1",
+        ] {
             let error = Target::parse(text).expect_err(text);
-            assert!(matches!(error, TargetError::Port(_) | TargetError::Host(_)), "{text}: {error}");
+            assert!(
+                matches!(error, TargetError::Port(_) | TargetError::Host(_)),
+                "{text}: {error}"
+            );
         }
-        for text in ["http://h/a b", "http://h/a\r\nb", "http://h/\u{e9}", "http://h\0/", "http://h/?a\tb"] {
-            assert!(matches!(Target::parse(text), Err(TargetError::Character(_))), "{text:?}");
+        for text in [
+            "http://h/a b",
+            "http://h/a\r\nb",
+            "http://h/\u{e9}",
+            "http://h\0/",
+            "http://h/?a\tb",
+        ] {
+            assert!(
+                matches!(Target::parse(text), Err(TargetError::Character(_))),
+                "{text:?}"
+            );
         }
-        assert!(matches!(Target::parse(&format!("http://h/{}", "a".repeat(5_000))), Err(TargetError::TooLong(_))));
-        assert!(matches!(Target::parse(&format!("http://{}", "a.".repeat(200))), Err(TargetError::Host(_))));
+        assert!(matches!(
+            Target::parse(&format!("http://h/{}", "a".repeat(5_000))),
+            Err(TargetError::TooLong(_))
+        ));
+        assert!(matches!(
+            Target::parse(&format!("http://{}", "a.".repeat(200))),
+            Err(TargetError::Host(_))
+        ));
     }
 }

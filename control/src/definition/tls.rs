@@ -16,17 +16,39 @@ use super::refusal::Refusal;
 const STORE_BYTES_MAX: u64 = 1 << 20;
 
 /// Reads the block for a secure target. Without a block certificates are verified against the system's roots.
-pub(super) fn tls_settings(ssl: Option<&Node<'_>>, scope: &mut Scope<'_>) -> Result<TlsSettings, Refusal> {
+pub(super) fn tls_settings(
+    ssl: Option<&Node<'_>>,
+    scope: &mut Scope<'_>,
+) -> Result<TlsSettings, Refusal> {
     let Some(ssl) = ssl else {
-        return Ok(TlsSettings { trust_all: false, verify_hostname: true, trust_pem: None, client_certificate: None });
+        return Ok(TlsSettings {
+            trust_all: false,
+            verify_hostname: true,
+            trust_pem: None,
+            client_certificate: None,
+        });
     };
-    for member in ["tlsProtocols", "tlsCiphers", "hostnameVerificationAlgorithm"] {
-        if ssl.member(member).is_some_and(|node| node.len() > 0 || node.as_text().is_ok_and(|text| !text.is_empty())) {
-            scope.notes.push(ssl.path_of(member), "has no effect: TLS 1.2 and 1.3 with the default suites are used");
+    for member in [
+        "tlsProtocols",
+        "tlsCiphers",
+        "hostnameVerificationAlgorithm",
+    ] {
+        if ssl
+            .member(member)
+            .is_some_and(|node| node.len() > 0 || node.as_text().is_ok_and(|text| !text.is_empty()))
+        {
+            scope.notes.push(
+                ssl.path_of(member),
+                "has no effect: TLS 1.2 and 1.3 with the default suites are used",
+            );
         }
     }
     let trust_all = ssl.boolean("trustAll", false)?;
-    let trust_pem = if trust_all { None } else { trust_store(ssl, scope)? };
+    let trust_pem = if trust_all {
+        None
+    } else {
+        trust_store(ssl, scope)?
+    };
     Ok(TlsSettings {
         trust_all,
         verify_hostname: ssl.boolean("hostnameVerifier", !scope.engine.is_v2())?,
@@ -53,7 +75,13 @@ fn is_pem(store: &Node<'_>, scope: &mut Scope<'_>) -> Result<bool, Refusal> {
             .unsupported("type", &format!("a {known} store"))
             .hint("convert the store to PEM, for example with `openssl pkcs12`")),
         _ => {
-            scope.notes.push(store.path_of("type"), format!("{} is not a known type: the store is ignored", quote(&written)));
+            scope.notes.push(
+                store.path_of("type"),
+                format!(
+                    "{} is not a known type: the store is ignored",
+                    quote(&written)
+                ),
+            );
             Ok(false)
         }
     }
@@ -69,23 +97,30 @@ fn trust_store(ssl: &Node<'_>, scope: &mut Scope<'_>) -> Result<Option<Arc<[u8]>
     }
     // Before 1.20 the trust store was the text `pem`.
     match ssl.filled_text("pem")? {
-        Some(text) if scope.engine.is_v2() && text != "null" => certificates(ssl, text.as_bytes().to_vec()).map(Some),
+        Some(text) if scope.engine.is_v2() && text != "null" => {
+            certificates(ssl, text.as_bytes().to_vec()).map(Some)
+        }
         _ => Ok(None),
     }
 }
 
 fn key_store(ssl: &Node<'_>, scope: &mut Scope<'_>) -> Result<Option<ClientCertificate>, Refusal> {
-    let Some(store) = store(ssl, "keyStore")? else { return Ok(None) };
+    let Some(store) = store(ssl, "keyStore")? else {
+        return Ok(None);
+    };
     if !is_pem(&store, scope)? {
         return Ok(None);
     }
     let chain_pem = certificates(&store, pem(&store, "certPath", "certContent")?)?;
     let key_pem: Arc<[u8]> = pem(&store, "keyPath", "keyContent")?.into();
-    let key = PrivateKeyDer::from_pem_slice(&key_pem)
-        .map_err(|_| store.refuse("expected a private key in PEM form, found none that can be read"))?;
+    let key = PrivateKeyDer::from_pem_slice(&key_pem).map_err(|_| {
+        store.refuse("expected a private key in PEM form, found none that can be read")
+    })?;
     let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)
         .map_err(|_| store.refuse("the private key is not of a kind that TLS can use"))?;
-    let chain = CertificateDer::pem_slice_iter(&chain_pem).filter_map(Result::ok).collect();
+    let chain = CertificateDer::pem_slice_iter(&chain_pem)
+        .filter_map(Result::ok)
+        .collect();
     match rustls::sign::CertifiedKey::new(chain, signing).keys_match() {
         Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
             Err(store.refuse("the private key does not belong to the certificate"))
@@ -97,15 +132,22 @@ fn key_store(ssl: &Node<'_>, scope: &mut Scope<'_>) -> Result<Option<ClientCerti
 /// Bytes of a store: the file, or else the text in the definition.
 fn pem(store: &Node<'_>, path: &str, content: &str) -> Result<Vec<u8>, Refusal> {
     if let Some(file) = store.filled_text(path)? {
-        return read_file(Path::new(file.as_ref()))
-            .map_err(|error| store.refuse_member(path, format!("cannot read {}: {error}", quote(&file))));
+        return read_file(Path::new(file.as_ref())).map_err(|error| {
+            store.refuse_member(path, format!("cannot read {}: {error}", quote(&file)))
+        });
     }
     match store.filled_text(content)? {
-        Some(text) if text.len() as u64 > STORE_BYTES_MAX => {
-            Err(store.refuse_member(content, format!("expected at most {STORE_BYTES_MAX} bytes, found {}", text.len())))
-        }
+        Some(text) if text.len() as u64 > STORE_BYTES_MAX => Err(store.refuse_member(
+            content,
+            format!(
+                "expected at most {STORE_BYTES_MAX} bytes, found {}",
+                text.len()
+            ),
+        )),
         Some(text) => Ok(text.as_bytes().to_vec()),
-        None => Err(store.refuse(format!("expected the member `{path}` or `{content}`, found neither"))),
+        None => Err(store.refuse(format!(
+            "expected the member `{path}` or `{content}`, found neither"
+        ))),
     }
 }
 
@@ -117,7 +159,9 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     }
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
-    file.take(STORE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    file.take(STORE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| error.to_string())?;
     if bytes.len() as u64 > STORE_BYTES_MAX {
         return Err(format!("expected at most {STORE_BYTES_MAX} bytes"));
     }
@@ -128,7 +172,12 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 fn certificates(store: &Node<'_>, pem: Vec<u8>) -> Result<Arc<[u8]>, Refusal> {
     let mut roots = rustls::RootCertStore::empty();
     for (index, certificate) in CertificateDer::pem_slice_iter(&pem).enumerate() {
-        let wrong = || store.refuse(format!("certificate {} of the PEM text cannot be read", index + 1));
+        let wrong = || {
+            store.refuse(format!(
+                "certificate {} of the PEM text cannot be read",
+                index + 1
+            ))
+        };
         let certificate = certificate.map_err(|_| wrong())?;
         roots.add(certificate).map_err(|_| wrong())?;
     }

@@ -59,7 +59,12 @@ pub(super) fn compile(
     let listeners = listener_paths(&http, scope)?;
     refuse_unbuilt(root, http.first())?;
     note_without_effect(root, http.first(), scope)?;
-    let reject_null_byte = match http.first().map(|listener| listener.object("requestValidation")).transpose()?.flatten() {
+    let reject_null_byte = match http
+        .first()
+        .map(|listener| listener.object("requestValidation"))
+        .transpose()?
+        .flatten()
+    {
         Some(validation) => validation.boolean("rejectNullByte", false)?,
         None => false,
     };
@@ -87,16 +92,30 @@ pub(super) fn compile(
 /// Only HTTP proxies are served.
 fn check_type(root: &Node<'_>, input: &ApiInput<'_>) -> Result<(), Refusal> {
     let own = root.filled_text("type")?;
-    let written = input.api_type.filter(|text| !text.trim().is_empty()).map(Into::into).or(own);
+    let written = input
+        .api_type
+        .filter(|text| !text.trim().is_empty())
+        .map(Into::into)
+        .or(own);
     let Some(written) = written else {
-        return Err(root.refuse_member("type", "expected a type of API such as \"proxy\", found nothing"));
+        return Err(root.refuse_member(
+            "type",
+            "expected a type of API such as \"proxy\", found nothing",
+        ));
     };
-    match written.trim().to_ascii_lowercase().replace('_', "-").as_str() {
+    match written
+        .trim()
+        .to_ascii_lowercase()
+        .replace('_', "-")
+        .as_str()
+    {
         "proxy" => Ok(()),
-        known @ ("message" | "native" | "mcp-proxy" | "llm-proxy" | "a2a-proxy" | "authz" | "edge") => {
-            Err(root.unsupported("type", &format!("an API of type `{known}`")))
-        }
-        _ => Err(root.refuse_member("type", format!("expected a known type of API, found {}", quote(&written)))),
+        known @ ("message" | "native" | "mcp-proxy" | "llm-proxy" | "a2a-proxy" | "authz"
+        | "edge") => Err(root.unsupported("type", &format!("an API of type `{known}`"))),
+        _ => Err(root.refuse_member(
+            "type",
+            format!("expected a known type of API, found {}", quote(&written)),
+        )),
     }
 }
 
@@ -113,11 +132,17 @@ fn http_listeners<'a>(root: &Node<'a>, scope: &mut Scope<'_>) -> Result<Vec<Node
             known @ ("tcp" | "subscription" | "kafka") => {
                 return Err(listener.unsupported("type", &format!("a listener of type `{known}`")));
             }
-            _ => scope.notes.push(listener.path_of("type"), format!("{} is not known: the listener is ignored", quote(&written))),
+            _ => scope.notes.push(
+                listener.path_of("type"),
+                format!("{} is not known: the listener is ignored", quote(&written)),
+            ),
         }
     }
     if http.is_empty() {
-        return Err(root.refuse_member("listeners", "expected at least one listener of type `http`, found none"));
+        return Err(root.refuse_member(
+            "listeners",
+            "expected at least one listener of type `http`, found none",
+        ));
     }
     Ok(http)
 }
@@ -126,31 +151,50 @@ fn note_entrypoints(listener: &Node<'_>, scope: &mut Scope<'_>) -> Result<(), Re
     for entrypoint in listener.objects("entrypoints")? {
         let written = entrypoint.text("type")?.unwrap_or_default();
         if !written.eq_ignore_ascii_case("http-proxy") {
-            let text = format!("{} is not an entrypoint of a proxy: ignored", quote(&written));
+            let text = format!(
+                "{} is not an entrypoint of a proxy: ignored",
+                quote(&written)
+            );
             scope.notes.push(entrypoint.path_of("type"), text);
         }
     }
     Ok(())
 }
 
-fn listener_paths(http: &[Node<'_>], scope: &mut Scope<'_>) -> Result<Box<[ListenerPath]>, Refusal> {
+fn listener_paths(
+    http: &[Node<'_>],
+    scope: &mut Scope<'_>,
+) -> Result<Box<[ListenerPath]>, Refusal> {
     let mut listeners = Vec::new();
     for listener in http {
-        let servers: Arc<[Box<str>]> = listener.texts("servers")?.into_iter().map(Into::into).collect();
+        let servers: Arc<[Box<str>]> = listener
+            .texts("servers")?
+            .into_iter()
+            .map(Into::into)
+            .collect();
         for path in listener.objects("paths")? {
             let written = path.text("path")?.unwrap_or_default();
             if !written.is_empty() && !written.starts_with('/') {
-                scope.notes.push(path.path_of("path"), "does not begin with `/`: no request can match it");
+                scope.notes.push(
+                    path.path_of("path"),
+                    "does not begin with `/`: no request can match it",
+                );
             }
             listeners.push(ListenerPath {
                 host: path.filled_text("host")?.map(|host| host.trim().into()),
-                path: if written.is_empty() { "/".into() } else { written.into() },
+                path: if written.is_empty() {
+                    "/".into()
+                } else {
+                    written.into()
+                },
                 servers: servers.clone(),
             });
         }
     }
     match (listeners.is_empty(), http.first()) {
-        (true, Some(first)) => Err(first.refuse_member("paths", "expected at least one path, found none")),
+        (true, Some(first)) => {
+            Err(first.refuse_member("paths", "expected at least one path, found none"))
+        }
         _ => Ok(listeners.into_boxed_slice()),
     }
 }
@@ -162,7 +206,10 @@ fn refuse_unbuilt(root: &Node<'_>, listener: Option<&Node<'_>>) -> Result<(), Re
     {
         return Err(execution.unsupported("matchRequired", "requiring a matching flow"));
     }
-    if let Some(cors) = listener.map(|listener| listener.object("cors")).transpose()?.flatten()
+    if let Some(cors) = listener
+        .map(|listener| listener.object("cors"))
+        .transpose()?
+        .flatten()
         && cors.boolean("enabled", false)?
     {
         return Err(cors.unsupported("enabled", "CORS"));
@@ -172,15 +219,26 @@ fn refuse_unbuilt(root: &Node<'_>, listener: Option<&Node<'_>>) -> Result<(), Re
     {
         return Err(failover.unsupported("enabled", "failover"));
     }
-    if root.member("responseTemplates").is_some_and(|templates| templates.len() > 0) {
+    if root
+        .member("responseTemplates")
+        .is_some_and(|templates| templates.len() > 0)
+    {
         return Err(root.unsupported("responseTemplates", "a response template"));
     }
     Ok(())
 }
 
-fn note_without_effect(root: &Node<'_>, listener: Option<&Node<'_>>, scope: &mut Scope<'_>) -> Result<(), Refusal> {
+fn note_without_effect(
+    root: &Node<'_>,
+    listener: Option<&Node<'_>>,
+    scope: &mut Scope<'_>,
+) -> Result<(), Refusal> {
     if let Some(analytics) = root.object("analytics")? {
-        if let Some(mode) = analytics.object("logging")?.map(|logging| logging.object("mode")).transpose()?.flatten()
+        if let Some(mode) = analytics
+            .object("logging")?
+            .map(|logging| logging.object("mode"))
+            .transpose()?
+            .flatten()
             && (mode.boolean("entrypoint", false)? || mode.boolean("endpoint", false)?)
         {
             let text = "has no effect yet: requests are reported without their heads and bodies";
@@ -188,7 +246,10 @@ fn note_without_effect(root: &Node<'_>, listener: Option<&Node<'_>>, scope: &mut
         }
         for (member, text) in [
             ("tracing", "has no effect yet: no spans are made"),
-            ("otelLogs", "has no effect yet: no OpenTelemetry logs are made"),
+            (
+                "otelLogs",
+                "has no effect yet: no OpenTelemetry logs are made",
+            ),
         ] {
             if let Some(node) = analytics.object(member)?
                 && node.boolean("enabled", false)?
@@ -198,17 +259,30 @@ fn note_without_effect(root: &Node<'_>, listener: Option<&Node<'_>>, scope: &mut
         }
     }
     if let Some(listener) = listener
-        && listener.member("pathMappings").is_some_and(|node| node.len() > 0)
+        && listener
+            .member("pathMappings")
+            .is_some_and(|node| node.len() > 0)
     {
-        scope.notes.push(listener.path_of("pathMappings"), "has no effect yet: reports carry no mapped path");
+        scope.notes.push(
+            listener.path_of("pathMappings"),
+            "has no effect yet: reports carry no mapped path",
+        );
     }
     if root.member("resources").is_some_and(|node| node.len() > 0) {
-        scope.notes.push(root.path_of("resources"), "has no effect yet: no policy uses resources");
+        scope.notes.push(
+            root.path_of("resources"),
+            "has no effect yet: no policy uses resources",
+        );
     }
-    if let Some(dynamic) = root.object("services")?.and_then(|services| services.member("dynamicProperty"))
+    if let Some(dynamic) = root
+        .object("services")?
+        .and_then(|services| services.member("dynamicProperty"))
         && dynamic.boolean("enabled", true)?
     {
-        scope.notes.push(dynamic.path(), "has no effect here: the control plane sends the resulting properties");
+        scope.notes.push(
+            dynamic.path(),
+            "has no effect here: the control plane sends the resulting properties",
+        );
     }
     Ok(())
 }
@@ -229,7 +303,10 @@ fn groups(root: &Node<'_>, scope: &mut Scope<'_>) -> Result<Box<[EndpointGroup]>
 
 fn note_repeated(node: &Node<'_>, name: &str, names: &mut HashSet<String>, scope: &mut Scope<'_>) {
     if !names.insert(name.to_owned()) {
-        let text = format!("{} is used by another group or endpoint: a reference cannot tell them apart", quote(name));
+        let text = format!(
+            "{} is used by another group or endpoint: a reference cannot tell them apart",
+            quote(name)
+        );
         scope.notes.push(node.path_of("name"), text);
     }
 }
@@ -240,7 +317,9 @@ fn group(
     names: &mut HashSet<String>,
     scope: &mut Scope<'_>,
 ) -> Result<EndpointGroup, Refusal> {
-    let group_type = node.filled_text("type")?.unwrap_or("http-proxy".into());
+    let group_type = node
+        .filled_text("type")?
+        .unwrap_or_else(|| "http-proxy".into());
     check_endpoint_type(node, &group_type)?;
     let strategy = endpoint::balancing(node.object("loadBalancer")?.as_ref())?;
     endpoint::read_services(node, "healthCheck", scope)?;
@@ -251,7 +330,10 @@ fn group(
         endpoints.extend(start(&endpoint_name, &item, node, &group_type, scope)?);
     }
     if endpoints.is_empty() {
-        scope.notes.push(node.path_of("endpoints"), "has no endpoint that can be used: requests are answered with 503");
+        scope.notes.push(
+            node.path_of("endpoints"),
+            "has no endpoint that can be used: requests are answered with 503",
+        );
     }
     Ok(endpoint::group(name, strategy, endpoints, scope))
 }
@@ -275,10 +357,19 @@ fn start(
     if !endpoint::tenant_matches(&item.texts("tenants")?, scope) {
         return Ok(None);
     }
-    let written = item.filled_text("type")?.unwrap_or(group_type.into());
+    let written = item
+        .filled_text("type")?
+        .unwrap_or_else(|| group_type.into());
     if !check_endpoint_type(item, &written)? {
-        let reason = format!("expected the type \"http-proxy\", found {}", quote(&written));
-        endpoint::skip(scope, name, &Refusal::new(RefusalKind::Invalid, item.path_of("type"), reason));
+        let reason = format!(
+            "expected the type \"http-proxy\", found {}",
+            quote(&written)
+        );
+        endpoint::skip(
+            scope,
+            name,
+            &Refusal::new(RefusalKind::Invalid, item.path_of("type"), reason),
+        );
         return Ok(None);
     }
     if let Some(services) = item.object("services")? {
@@ -286,7 +377,9 @@ fn start(
     }
     let configured = item.object("configuration").map(|node| {
         let target = node.as_ref().and_then(|node| node.member("target"));
-        target.ok_or_else(|| item.refuse_member("configuration.target", "expected a URL, found nothing"))
+        target.ok_or_else(|| {
+            item.refuse_member("configuration.target", "expected a URL, found nothing")
+        })
     });
     let target = match configured.and_then(|target| target) {
         Ok(target) if target.as_text().is_ok_and(|text| text.trim().is_empty()) => {

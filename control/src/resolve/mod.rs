@@ -43,14 +43,18 @@ pub struct RefreshPeriods {
 
 impl Default for RefreshPeriods {
     fn default() -> Self {
-        Self { good_ms: 30_000, failed_ms: 5_000 }
+        Self {
+            good_ms: 30_000,
+            failed_ms: 5_000,
+        }
     }
 }
 
 /// Asks for the addresses of a host name.
 pub trait LookUp: Send + Sync + 'static {
     /// Addresses in the order of preference.
-    fn look_up(&self, host: &str) -> impl Future<Output = io::Result<Vec<IpAddr>>> + Send + 'static;
+    fn look_up(&self, host: &str)
+    -> impl Future<Output = io::Result<Vec<IpAddr>>> + Send + 'static;
 }
 
 /// The system's resolver (`getaddrinfo`), on a thread of the runtime's blocking pool.
@@ -58,7 +62,10 @@ pub trait LookUp: Send + Sync + 'static {
 pub struct SystemLookUp;
 
 impl LookUp for SystemLookUp {
-    fn look_up(&self, host: &str) -> impl Future<Output = io::Result<Vec<IpAddr>>> + Send + 'static {
+    fn look_up(
+        &self,
+        host: &str,
+    ) -> impl Future<Output = io::Result<Vec<IpAddr>>> + Send + 'static {
         let host = host.to_owned();
         async move {
             let addresses = tokio::net::lookup_host((host.as_str(), 0)).await?;
@@ -113,12 +120,23 @@ impl<L: LookUp> Resolver<L> {
     /// [`RESOLVE_NEW_MS_MAX`]. To be called before a snapshot with new connectors is published.
     pub async fn resolve_new(&self) {
         let connectors = self.0.connectors.live();
-        let is_new = |connector: &&Arc<Connector>| matches!(**connector.addresses.load(), Addresses::Unresolved);
-        let unresolved: HashSet<Box<str>> = connectors.iter().filter(is_new).map(|one| one.host.clone()).collect();
+        let is_new = |connector: &&Arc<Connector>| {
+            matches!(**connector.addresses.load(), Addresses::Unresolved)
+        };
+        let unresolved: HashSet<Box<str>> = connectors
+            .iter()
+            .filter(is_new)
+            .map(|one| one.host.clone())
+            .collect();
         drop(connectors);
         let limit = Duration::from_millis(RESOLVE_NEW_MS_MAX);
-        if tokio::time::timeout(limit, self.look_up_all(unresolved)).await.is_err() {
-            tracing::warn!("not every backend host was looked up within {RESOLVE_NEW_MS_MAX} ms; the others follow");
+        if tokio::time::timeout(limit, self.look_up_all(unresolved))
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "not every backend host was looked up within {RESOLVE_NEW_MS_MAX} ms; the others follow"
+            );
         }
     }
 
@@ -127,7 +145,10 @@ impl<L: LookUp> Resolver<L> {
         let connectors = self.0.connectors.live();
         // Host names, and whether a connector still waits for its first answer.
         let mut living: HashMap<Box<str>, bool> = HashMap::new();
-        for connector in connectors.iter().filter(|connector| connector.host.parse::<IpAddr>().is_err()) {
+        for connector in connectors
+            .iter()
+            .filter(|connector| connector.host.parse::<IpAddr>().is_err())
+        {
             let unresolved = matches!(**connector.addresses.load(), Addresses::Unresolved);
             *living.entry(connector.host.clone()).or_default() |= unresolved;
         }
@@ -136,8 +157,17 @@ impl<L: LookUp> Resolver<L> {
         let due: HashSet<Box<str>> = {
             let mut hosts = self.0.hosts();
             hosts.retain(|name, host| host.asking || living.contains_key(name));
-            let is_due = |name: &str| hosts.get(name).and_then(|host| host.due).is_none_or(|due| due <= now);
-            living.into_iter().filter(|(name, unresolved)| *unresolved || is_due(name)).map(|(name, _)| name).collect()
+            let is_due = |name: &str| {
+                hosts
+                    .get(name)
+                    .and_then(|host| host.due)
+                    .is_none_or(|due| due <= now)
+            };
+            living
+                .into_iter()
+                .filter(|(name, unresolved)| *unresolved || is_due(name))
+                .map(|(name, _)| name)
+                .collect()
         };
         self.look_up_all(due).await;
     }
@@ -210,7 +240,10 @@ impl<L: LookUp> Shared<L> {
             tracing::info!("look-up of {name} succeeds again");
         }
         for connector in self.connectors.to_host(name) {
-            let addresses = distinct.iter().map(|address| SocketAddr::new(*address, connector.port)).collect();
+            let addresses = distinct
+                .iter()
+                .map(|address| SocketAddr::new(*address, connector.port))
+                .collect();
             let addresses = Addresses::Resolved(addresses);
             if **connector.addresses.load() != addresses {
                 connector.addresses.store(addresses);

@@ -31,18 +31,30 @@ pub(super) struct Contested<'a> {
 
 impl Claims {
     /// The first of these listener paths that an API other than `order` holds on an intersecting set of servers.
-    pub(super) fn find_other<'a>(&self, listeners: &'a [ListenerPath], order: u64) -> Option<Contested<'a>> {
+    pub(super) fn find_other<'a>(
+        &self,
+        listeners: &'a [ListenerPath],
+        order: u64,
+    ) -> Option<Contested<'a>> {
         listeners.iter().find_map(|listener| {
             let claims = self.places.get(&place(listener))?;
-            let other = claims.iter().find(|claim| claim.order != order && intersect(&claim.servers, &listener.servers))?;
-            Some(Contested { listener, held_by: other.order })
+            let other = claims.iter().find(|claim| {
+                claim.order != order && intersect(&claim.servers, &listener.servers)
+            })?;
+            Some(Contested {
+                listener,
+                held_by: other.order,
+            })
         })
     }
 
     /// Takes listener paths, which must be free.
     pub(super) fn take(&mut self, listeners: &[ListenerPath], order: u64) {
         for listener in listeners {
-            let claim = Claim { order, servers: Arc::clone(&listener.servers) };
+            let claim = Claim {
+                order,
+                servers: Arc::clone(&listener.servers),
+            };
             self.places.entry(place(listener)).or_default().push(claim);
         }
     }
@@ -68,7 +80,10 @@ impl Claims {
 }
 
 fn place(listener: &ListenerPath) -> Place {
-    let host = listener.host.as_ref().map(|host| host.to_ascii_lowercase().into_boxed_str());
+    let host = listener
+        .host
+        .as_ref()
+        .map(|host| host.to_ascii_lowercase().into_boxed_str());
     let mut path = String::with_capacity(listener.path.len() + 1);
     for character in listener.path.chars().chain(['/']) {
         if character != '/' || !path.ends_with('/') {

@@ -65,7 +65,11 @@ impl Consumers {
         if wire.id.is_empty() {
             return Applied::Ignored;
         }
-        if !wire.status.as_deref().is_some_and(|status| status.eq_ignore_ascii_case("ACCEPTED")) {
+        if !wire
+            .status
+            .as_deref()
+            .is_some_and(|status| status.eq_ignore_ascii_case("ACCEPTED"))
+        {
             self.evict_subscription(&wire.id);
             return Applied::Evicted;
         }
@@ -87,15 +91,26 @@ impl Consumers {
             return Applied::Registered;
         }
         self.evict_subscription(&wire.id);
-        self.by_api.entry(api_id.into()).or_default().insert(subscription.id.clone());
+        self.by_api
+            .entry(api_id.into())
+            .or_default()
+            .insert(subscription.id.clone());
         let id = subscription.id.clone();
-        self.subscriptions.insert(id, Held { api_id: api_id.into(), subscription: Arc::new(subscription) });
+        self.subscriptions.insert(
+            id,
+            Held {
+                api_id: api_id.into(),
+                subscription: Arc::new(subscription),
+            },
+        );
         self.changed.insert(api_id.into());
         Applied::Registered
     }
 
     pub(super) fn evict_subscription(&mut self, id: &str) -> bool {
-        let Some(held) = self.subscriptions.remove(id) else { return false };
+        let Some(held) = self.subscriptions.remove(id) else {
+            return false;
+        };
         if let Some(ids) = self.by_api.get_mut(&held.api_id) {
             ids.remove(id);
             if ids.is_empty() {
@@ -108,7 +123,11 @@ impl Consumers {
 
     pub(super) fn upsert_key(&mut self, wire: &wire::ApiKey) -> Applied {
         // A key without an id is known by its text.
-        let id = if wire.id.is_empty() { &wire.key } else { &wire.id };
+        let id = if wire.id.is_empty() {
+            &wire.key
+        } else {
+            &wire.id
+        };
         if id.is_empty() {
             return Applied::Ignored;
         }
@@ -123,14 +142,21 @@ impl Consumers {
         let key = Key {
             text: wire.key.as_str().into(),
             expire_at_ms: wire.expire_at.map(unix_ms),
-            subscriptions: wire.subscriptions.iter().map(|id| id.as_str().into()).collect(),
+            subscriptions: wire
+                .subscriptions
+                .iter()
+                .map(|id| id.as_str().into())
+                .collect(),
         };
         if self.keys.get(id.as_str()) == Some(&key) {
             return Applied::Registered;
         }
         self.evict_key(id);
         for subscription in &key.subscriptions {
-            self.keys_by_subscription.entry(subscription.clone()).or_default().insert(id.as_str().into());
+            self.keys_by_subscription
+                .entry(subscription.clone())
+                .or_default()
+                .insert(id.as_str().into());
         }
         self.mark(&key);
         self.keys.insert(id.as_str().into(), key);
@@ -138,7 +164,9 @@ impl Consumers {
     }
 
     pub(super) fn evict_key(&mut self, id: &str) -> bool {
-        let Some(key) = self.keys.remove(id) else { return false };
+        let Some(key) = self.keys.remove(id) else {
+            return false;
+        };
         for subscription in &key.subscriptions {
             if let Some(ids) = self.keys_by_subscription.get_mut(subscription) {
                 ids.remove(id);
@@ -153,15 +181,29 @@ impl Consumers {
 
     /// Forgets the subscriptions of an API, and every key of theirs that belongs to no other subscription.
     pub(super) fn forget(&mut self, api_id: &str) {
-        let subscriptions: Vec<Box<str>> = self.by_api.get(api_id).into_iter().flatten().cloned().collect();
+        let subscriptions: Vec<Box<str>> = self
+            .by_api
+            .get(api_id)
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
         for id in &subscriptions {
             self.evict_subscription(id);
         }
         for id in subscriptions {
-            let keys: Vec<Box<str>> = self.keys_by_subscription.get(&id).into_iter().flatten().cloned().collect();
+            let keys: Vec<Box<str>> = self
+                .keys_by_subscription
+                .get(&id)
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect();
             for key in keys {
                 let in_use = self.keys.get(&key).is_some_and(|key| {
-                    key.subscriptions.iter().any(|subscription| self.subscriptions.contains_key(subscription))
+                    key.subscriptions
+                        .iter()
+                        .any(|subscription| self.subscriptions.contains_key(subscription))
                 });
                 if !in_use {
                     self.evict_key(&key);
@@ -175,12 +217,21 @@ impl Consumers {
         let mut table = Subscriptions::default();
         // The rank of the entry that holds a text, for texts that several keys have.
         let mut ranks: HashMap<&str, (u64, &str, &str)> = HashMap::new();
-        let held = self.by_api.get(&api.id).into_iter().flatten().filter_map(|id| self.subscriptions.get(id));
+        let held = self
+            .by_api
+            .get(&api.id)
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.subscriptions.get(id));
         for Held { subscription, .. } in held {
             if !api.plans.iter().any(|plan| plan.id == subscription.plan_id) {
                 continue;
             }
-            let ids = self.keys_by_subscription.get(&subscription.id).into_iter().flatten();
+            let ids = self
+                .keys_by_subscription
+                .get(&subscription.id)
+                .into_iter()
+                .flatten();
             for (id, key) in ids.filter_map(|id| Some((id, self.keys.get(id)?))) {
                 // The same text on two keys: the one that lives longest counts, whatever the order in which they came.
                 let lives_until = key.expire_at_ms.unwrap_or(u64::MAX);
@@ -189,7 +240,10 @@ impl Consumers {
                     continue;
                 }
                 ranks.insert(&key.text, rank);
-                let entry = ApiKey { subscription: Arc::clone(subscription), expire_at_ms: key.expire_at_ms };
+                let entry = ApiKey {
+                    subscription: Arc::clone(subscription),
+                    expire_at_ms: key.expire_at_ms,
+                };
                 table.keys.insert(key.text.clone(), entry);
             }
         }
@@ -210,7 +264,9 @@ impl Consumers {
 fn api_id(wire: &wire::Subscription) -> Option<&str> {
     let id = match wire.reference_type.as_deref() {
         None | Some("") => wire.api.as_deref().or(wire.reference_id.as_deref()),
-        Some(kind) if kind.eq_ignore_ascii_case("API") => wire.reference_id.as_deref().or(wire.api.as_deref()),
+        Some(kind) if kind.eq_ignore_ascii_case("API") => {
+            wire.reference_id.as_deref().or(wire.api.as_deref())
+        }
         Some(_) => None,
     };
     id.filter(|id| !id.is_empty())

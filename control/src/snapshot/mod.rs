@@ -88,7 +88,11 @@ impl SnapshotBuilder {
     /// An empty gateway. `allow_overlapping_context` is the setting `api.allowOverlappingContext`.
     pub fn new(allow_overlapping_context: bool) -> Self {
         Self {
-            overlap: if allow_overlapping_context { Overlap::Allowed } else { Overlap::Forbidden },
+            overlap: if allow_overlapping_context {
+                Overlap::Allowed
+            } else {
+                Overlap::Forbidden
+            },
             revision: 0,
             next_order: 0,
             apis: HashMap::new(),
@@ -135,7 +139,9 @@ impl SnapshotBuilder {
         self.refusals.remove(api_id);
         self.conflicts.remove(api_id);
         self.forget_consumers(api_id);
-        let Some(entry) = self.apis.remove(api_id) else { return false };
+        let Some(entry) = self.apis.remove(api_id) else {
+            return false;
+        };
         self.by_order.remove(&entry.order);
         self.waiting.remove(&entry.order);
         if let Some(served) = entry.served {
@@ -153,12 +159,17 @@ impl SnapshotBuilder {
     /// What was deployed last of this API, whether it is served or waits for a path.
     pub fn deployed(&self, api_id: &str) -> Option<Deployed<'_>> {
         let newest = &self.apis.get(api_id)?.newest;
-        Some(Deployed { deployed_at_ms: newest.deployed_at_ms, revision: &newest.revision })
+        Some(Deployed {
+            deployed_at_ms: newest.deployed_at_ms,
+            revision: &newest.revision,
+        })
     }
 
     /// Whether the newest version of the API has this plan.
     pub fn has_plan(&self, api_id: &str, plan_id: &str) -> bool {
-        self.apis.get(api_id).is_some_and(|entry| entry.newest.plans.iter().any(|plan| &*plan.id == plan_id))
+        self.apis
+            .get(api_id)
+            .is_some_and(|entry| entry.newest.plans.iter().any(|plan| &*plan.id == plan_id))
     }
 
     /// Whether an accepted subscription with this id is known.
@@ -203,13 +214,21 @@ impl SnapshotBuilder {
 
     /// APIs that are served as of the last publication, in order of first deployment.
     pub fn apis(&self) -> impl Iterator<Item = &Arc<Api>> {
-        self.by_order.values().filter_map(|id| self.apis.get(id)?.served.as_ref())
+        self.by_order
+            .values()
+            .filter_map(|id| self.apis.get(id)?.served.as_ref())
     }
 
     /// APIs of which the newest version is refused, with the reason: it could not be compiled, or another API holds its path.
     pub fn refusals(&self) -> impl Iterator<Item = (&str, &str)> {
-        let conflicts = self.conflicts.iter().filter(|(id, _)| !self.refusals.contains_key(*id));
-        self.refusals.iter().chain(conflicts).map(|(id, reason)| (&**id, reason.as_str()))
+        let conflicts = self
+            .conflicts
+            .iter()
+            .filter(|(id, _)| !self.refusals.contains_key(*id));
+        self.refusals
+            .iter()
+            .chain(conflicts)
+            .map(|(id, reason)| (&**id, reason.as_str()))
     }
 
     /// Accepted subscriptions that are known.
@@ -240,7 +259,10 @@ impl SnapshotBuilder {
             revision: self.revision,
             changed,
             apis: self.apis().count(),
-            refused: self.refusals().map(|(id, reason)| (id.into(), reason.to_owned())).collect(),
+            refused: self
+                .refusals()
+                .map(|(id, reason)| (id.into(), reason.to_owned()))
+                .collect(),
         }
     }
 
@@ -266,14 +288,29 @@ impl SnapshotBuilder {
     }
 
     fn try_to_serve(&mut self, order: u64) -> bool {
-        let Some(entry) = self.by_order.get(&order).and_then(|id| self.apis.get_mut(id)) else { return false };
+        let Some(entry) = self
+            .by_order
+            .get(&order)
+            .and_then(|id| self.apis.get_mut(id))
+        else {
+            return false;
+        };
         let id = &entry.newest.id;
         if let Some(contested) = self.claims.find_other(&entry.newest.listeners, order) {
-            let holder = self.by_order.get(&contested.held_by).map_or("another API", |id| id);
+            let holder = self
+                .by_order
+                .get(&contested.held_by)
+                .map_or("another API", |id| id);
             let host = contested.listener.host.as_deref().unwrap_or("any host");
-            let kept = if entry.served.is_some() { "its previous version stays" } else { "it waits until the path is free" };
+            let kept = if entry.served.is_some() {
+                "its previous version stays"
+            } else {
+                "it waits until the path is free"
+            };
             let path = &contested.listener.path;
-            let reason = format!("the path {path} on {host} of API {id} is held by API {holder}, deployed before it: {kept}");
+            let reason = format!(
+                "the path {path} on {host} of API {id} is held by API {holder}, deployed before it: {kept}"
+            );
             self.conflicts.insert(id.clone(), reason);
             return false;
         }
@@ -295,7 +332,9 @@ impl SnapshotBuilder {
         let mut index = 0;
         let mut unserved = Vec::new();
         for (order, id) in &self.by_order {
-            let Some(served) = self.apis.get(id).and_then(|entry| entry.served.as_ref()) else { continue };
+            let Some(served) = self.apis.get(id).and_then(|entry| entry.served.as_ref()) else {
+                continue;
+            };
             match builder.add(index, &served.listeners) {
                 Ok(()) => index += 1,
                 // The claims are kept by the same rule, so this is not expected; if the rules ever differ, the API is refused by
@@ -328,8 +367,15 @@ impl SnapshotBuilder {
         let apis = self.by_order.values().filter_map(|id| {
             let entry = self.apis.get(id)?;
             let api = Arc::clone(entry.served.as_ref()?);
-            Some(DeployedApi { api, subscriptions: Arc::clone(&entry.subscriptions) })
+            Some(DeployedApi {
+                api,
+                subscriptions: Arc::clone(&entry.subscriptions),
+            })
         });
-        Snapshot { revision: self.revision, routes: Arc::clone(&self.routes), apis: apis.collect() }
+        Snapshot {
+            revision: self.revision,
+            routes: Arc::clone(&self.routes),
+            apis: apis.collect(),
+        }
     }
 }

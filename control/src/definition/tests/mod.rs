@@ -69,7 +69,10 @@ fn with(mut definition: Value, pointer: &str, member: Value) -> Value {
                 if !at.is_object() {
                     *at = json!({});
                 }
-                at.as_object_mut().expect("it was made an object").entry(part).or_insert(Value::Null)
+                at.as_object_mut()
+                    .expect("it was made an object")
+                    .entry(part)
+                    .or_insert(Value::Null)
             }
         };
     }
@@ -102,11 +105,18 @@ fn api(definition: &Value) -> Arc<Api> {
 
 fn refusal(definition: &Value) -> Refusal {
     match compile_in(definition, &CompileContext::default()) {
-        Ok(compiled) => panic!("expected a refusal, found {:?} and {:?}", compiled.api, compiled.warnings),
+        Ok(compiled) => panic!(
+            "expected a refusal, found {:?} and {:?}",
+            compiled.api, compiled.warnings
+        ),
         Err(refusal) => refusal,
     }
 }
 
 fn notes(definition: &Value) -> Vec<String> {
-    compiled(definition).warnings.iter().map(ToString::to_string).collect()
+    compiled(definition)
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }

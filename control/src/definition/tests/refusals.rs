@@ -12,22 +12,78 @@ fn unsupported_v4() -> Vec<Case> {
         ("/type", json!("message"), "type"),
         ("/type", json!("NATIVE"), "type"),
         ("/type", json!("mcp-proxy"), "type"),
-        ("/plans/0/security/type", json!("JWT"), "plans[0].security.type"),
-        ("/plans/0/security/type", json!("oauth2"), "plans[0].security.type"),
-        ("/plans/0/security/type", json!("mtls"), "plans[0].security.type"),
-        ("/plans/0/selectionRule", json!("{#request.method == 'GET'}"), "plans[0].selectionRule"),
-        ("/plans/0/flows/0/request", step("quota"), "plans[0].flows[0].request[0].policy"),
-        ("/flows/0/response", step("mock"), "flows[0].response[0].policy"),
-        ("/flows/1/request", step("mock"), "flows[1].request[0].policy"),
-        ("/flowExecution/matchRequired", json!(true), "flowExecution.matchRequired"),
-        ("/listeners/0/cors/enabled", json!(true), "listeners[0].cors.enabled"),
-        ("/responseTemplates/DEFAULT", json!({"*/*": {"status": 400}}), "responseTemplates"),
+        (
+            "/plans/0/security/type",
+            json!("JWT"),
+            "plans[0].security.type",
+        ),
+        (
+            "/plans/0/security/type",
+            json!("oauth2"),
+            "plans[0].security.type",
+        ),
+        (
+            "/plans/0/security/type",
+            json!("mtls"),
+            "plans[0].security.type",
+        ),
+        (
+            "/plans/0/selectionRule",
+            json!("{#request.method == 'GET'}"),
+            "plans[0].selectionRule",
+        ),
+        (
+            "/plans/0/flows/0/request",
+            step("quota"),
+            "plans[0].flows[0].request[0].policy",
+        ),
+        (
+            "/flows/0/response",
+            step("mock"),
+            "flows[0].response[0].policy",
+        ),
+        (
+            "/flows/1/request",
+            step("mock"),
+            "flows[1].request[0].policy",
+        ),
+        (
+            "/flowExecution/matchRequired",
+            json!(true),
+            "flowExecution.matchRequired",
+        ),
+        (
+            "/listeners/0/cors/enabled",
+            json!(true),
+            "listeners[0].cors.enabled",
+        ),
+        (
+            "/responseTemplates/DEFAULT",
+            json!({"*/*": {"status": 400}}),
+            "responseTemplates",
+        ),
         ("/failover/enabled", json!(true), "failover.enabled"),
         ("/listeners/0/type", json!("tcp"), "listeners[0].type"),
-        ("/listeners/1/type", json!("subscription"), "listeners[1].type"),
-        ("/endpointGroups/0/services/discovery", json!({"type": "consul"}), "endpointGroups[0].services.discovery"),
-        ("/endpointGroups/0/type", json!("kafka"), "endpointGroups[0].type"),
-        ("/endpointGroups/0/sharedConfiguration/http/version", json!("HTTP_2"), "endpointGroups[0].sharedConfiguration.http.version"),
+        (
+            "/listeners/1/type",
+            json!("subscription"),
+            "listeners[1].type",
+        ),
+        (
+            "/endpointGroups/0/services/discovery",
+            json!({"type": "consul"}),
+            "endpointGroups[0].services.discovery",
+        ),
+        (
+            "/endpointGroups/0/type",
+            json!("kafka"),
+            "endpointGroups[0].type",
+        ),
+        (
+            "/endpointGroups/0/sharedConfiguration/http/version",
+            json!("HTTP_2"),
+            "endpointGroups[0].sharedConfiguration.http.version",
+        ),
         (
             "/endpointGroups/0/sharedConfiguration/http/followRedirects",
             json!(true),
@@ -65,19 +121,59 @@ fn unsupported_v2() -> Vec<Case> {
     vec![
         ("/plans/0/security", json!("JWT"), "plans[0].security"),
         ("/plans/0/security", json!("oauth2"), "plans[0].security"),
-        ("/plans/0/selectionRule", json!("#request != null"), "plans[0].selectionRule"),
-        ("/plans/0/flows/0/pre", step("quota"), "plans[0].flows[0].pre[0].policy"),
+        (
+            "/plans/0/selectionRule",
+            json!("#request != null"),
+            "plans[0].selectionRule",
+        ),
+        (
+            "/plans/0/flows/0/pre",
+            step("quota"),
+            "plans[0].flows[0].pre[0].policy",
+        ),
         ("/flows/0/post", step("mock"), "flows[0].post[0].policy"),
         ("/proxy/cors/enabled", json!("true"), "proxy.cors.enabled"),
         ("/proxy/failover", json!({}), "proxy.failover"),
-        ("/response_templates/DEFAULT", json!({}), "response_templates"),
-        ("/proxy/groups/0/endpoints/0/type", json!("GRPC"), "proxy.groups[0].endpoints[0].type"),
-        ("/proxy/groups/0/endpoints/0/target", json!("wss://h"), "proxy.groups[0].endpoints[0].target"),
-        ("/proxy/groups/0/http/version", json!("HTTP_2"), "proxy.groups[0].http.version"),
-        ("/proxy/groups/0/http/followRedirects", json!("true"), "proxy.groups[0].http.followRedirects"),
-        ("/proxy/groups/0/proxy/enabled", json!(true), "proxy.groups[0].proxy.enabled"),
-        ("/proxy/groups/0/services/discovery", json!({"provider": "CONSUL"}), "proxy.groups[0].services.discovery"),
-        ("/services/discovery", json!({"provider": "CONSUL"}), "services.discovery"),
+        (
+            "/response_templates/DEFAULT",
+            json!({}),
+            "response_templates",
+        ),
+        (
+            "/proxy/groups/0/endpoints/0/type",
+            json!("GRPC"),
+            "proxy.groups[0].endpoints[0].type",
+        ),
+        (
+            "/proxy/groups/0/endpoints/0/target",
+            json!("wss://h"),
+            "proxy.groups[0].endpoints[0].target",
+        ),
+        (
+            "/proxy/groups/0/http/version",
+            json!("HTTP_2"),
+            "proxy.groups[0].http.version",
+        ),
+        (
+            "/proxy/groups/0/http/followRedirects",
+            json!("true"),
+            "proxy.groups[0].http.followRedirects",
+        ),
+        (
+            "/proxy/groups/0/proxy/enabled",
+            json!(true),
+            "proxy.groups[0].proxy.enabled",
+        ),
+        (
+            "/proxy/groups/0/services/discovery",
+            json!({"provider": "CONSUL"}),
+            "proxy.groups[0].services.discovery",
+        ),
+        (
+            "/services/discovery",
+            json!({"provider": "CONSUL"}),
+            "services.discovery",
+        ),
         ("/gravitee", json!("1.0.0"), "gravitee"),
         ("/gravitee", json!("FEDERATED"), "gravitee"),
     ]
@@ -92,7 +188,10 @@ fn what_is_not_built_refuses_the_api_by_the_member() {
             assert_eq!(refusal.kind, RefusalKind::Unsupported, "{refusal}");
             let text = refusal.to_string();
             assert!(text.contains("not supported"), "{text}");
-            assert!(!text.contains("user:hunter2"), "credentials are not shown: {text}");
+            assert!(
+                !text.contains("user:hunter2"),
+                "credentials are not shown: {text}"
+            );
             assert!(!refusal.undeploys());
         }
     }
@@ -102,17 +201,37 @@ fn what_is_not_built_refuses_the_api_by_the_member() {
 fn what_is_switched_off_is_served() {
     let off = json!({"enabled": false});
     for definition in [
-        with(v4(), "/flows/0", json!({"enabled": false, "request": step("mock")})),
-        with(v4(), "/flows/0/request", json!([{"policy": "mock", "enabled": false}])),
-        with(v4(), "/flows/0", json!({"name": "empty", "request": [], "response": []})),
+        with(
+            v4(),
+            "/flows/0",
+            json!({"enabled": false, "request": step("mock")}),
+        ),
+        with(
+            v4(),
+            "/flows/0/request",
+            json!([{"policy": "mock", "enabled": false}]),
+        ),
+        with(
+            v4(),
+            "/flows/0",
+            json!({"name": "empty", "request": [], "response": []}),
+        ),
         with(v4(), "/listeners/0/cors", off.clone()),
         with(v4(), "/failover", off.clone()),
         with(v4(), "/failover", json!({"maxRetries": 2})),
         with(v4(), "/responseTemplates", json!({})),
         with(v4(), "/endpointGroups/0/services/discovery", off.clone()),
-        with(v4(), "/plans/1", json!({"id": "x", "security": {"type": "jwt"}, "status": "closed"})),
+        with(
+            v4(),
+            "/plans/1",
+            json!({"id": "x", "security": {"type": "jwt"}, "status": "closed"}),
+        ),
         with(v4(), "/plans/0/selectionRule", json!(" ")),
-        with(v2(), "/flows/0/pre", json!([{"policy": "mock", "enabled": "false"}])),
+        with(
+            v2(),
+            "/flows/0/pre",
+            json!([{"policy": "mock", "enabled": "false"}]),
+        ),
         with(v2(), "/proxy/cors", off.clone()),
         with(v2(), "/proxy/failover", Value::Null),
         with(v2(), "/services/discovery", off),
@@ -124,11 +243,27 @@ fn what_is_switched_off_is_served() {
 #[test]
 fn what_has_no_effect_on_answers_is_noted_by_the_member() {
     let v4_cases: Vec<Case> = vec![
-        ("/analytics/logging/mode/entrypoint", json!(true), "analytics.logging"),
-        ("/analytics/tracing/enabled", json!(true), "analytics.tracing"),
-        ("/listeners/0/pathMappings", json!(["/a"]), "listeners[0].pathMappings"),
+        (
+            "/analytics/logging/mode/entrypoint",
+            json!(true),
+            "analytics.logging",
+        ),
+        (
+            "/analytics/tracing/enabled",
+            json!(true),
+            "analytics.tracing",
+        ),
+        (
+            "/listeners/0/pathMappings",
+            json!(["/a"]),
+            "listeners[0].pathMappings",
+        ),
         ("/resources", json!([{"name": "a"}]), "resources"),
-        ("/services/dynamicProperty", json!({"type": "http"}), "services.dynamicProperty"),
+        (
+            "/services/dynamicProperty",
+            json!({"type": "http"}),
+            "services.dynamicProperty",
+        ),
         (
             "/endpointGroups/0/services/healthCheck",
             json!({"type": "http-health-check"}),
@@ -139,17 +274,41 @@ fn what_has_no_effect_on_answers_is_noted_by_the_member() {
             json!(true),
             "endpointGroups[0].sharedConfiguration.http.useCompression",
         ),
-        ("/properties", json!([{"key": "a", "value": "x", "encrypted": true}]), "properties[0]"),
-        ("/listeners/1", json!({"type": "carrier-pigeon"}), "listeners[1].type"),
+        (
+            "/properties",
+            json!([{"key": "a", "value": "x", "encrypted": true}]),
+            "properties[0]",
+        ),
+        (
+            "/listeners/1",
+            json!({"type": "carrier-pigeon"}),
+            "listeners[1].type",
+        ),
     ];
     let v2_cases: Vec<Case> = vec![
-        ("/proxy/logging/mode", json!("CLIENT_PROXY"), "proxy.logging"),
+        (
+            "/proxy/logging/mode",
+            json!("CLIENT_PROXY"),
+            "proxy.logging",
+        ),
         ("/proxy/loggingMode", json!("CLIENT"), "proxy.loggingMode"),
         ("/path_mappings", json!(["/a"]), "path_mappings"),
         ("/resources", json!([{"name": "a"}]), "resources"),
-        ("/services/health-check", json!({"schedule": "* * * * * *"}), "services.health-check"),
-        ("/services/dynamic-property", json!({}), "services.dynamic-property"),
-        ("/proxy/groups/0/endpoints/0/healthcheck", json!({"inherit": true}), "proxy.groups[0].endpoints[0].healthcheck"),
+        (
+            "/services/health-check",
+            json!({"schedule": "* * * * * *"}),
+            "services.health-check",
+        ),
+        (
+            "/services/dynamic-property",
+            json!({}),
+            "services.dynamic-property",
+        ),
+        (
+            "/proxy/groups/0/endpoints/0/healthcheck",
+            json!({"inherit": true}),
+            "proxy.groups[0].endpoints[0].healthcheck",
+        ),
     ];
     for (base, cases) in [(v4(), v4_cases), (v2(), v2_cases)] {
         for (pointer, value, member) in cases {
@@ -169,15 +328,39 @@ fn a_member_of_the_wrong_type_or_a_missing_one_is_named() {
         ("/listeners", json!({}), "listeners"),
         ("/listeners/0/paths", json!([]), "listeners[0].paths"),
         ("/listeners/0/paths/0", json!("x"), "listeners[0].paths[0]"),
-        ("/listeners/0/paths/0/path", json!([]), "listeners[0].paths[0].path"),
+        (
+            "/listeners/0/paths/0/path",
+            json!([]),
+            "listeners[0].paths[0].path",
+        ),
         ("/endpointGroups", Value::Null, "endpointGroups"),
-        ("/endpointGroups/0/endpoints", json!(1), "endpointGroups[0].endpoints"),
-        ("/endpointGroups/0/endpoints/0/weight", json!("heavy"), "endpointGroups[0].endpoints[0].weight"),
-        ("/endpointGroups/0/loadBalancer/type", json!("astrology"), "endpointGroups[0].loadBalancer.type"),
+        (
+            "/endpointGroups/0/endpoints",
+            json!(1),
+            "endpointGroups[0].endpoints",
+        ),
+        (
+            "/endpointGroups/0/endpoints/0/weight",
+            json!("heavy"),
+            "endpointGroups[0].endpoints[0].weight",
+        ),
+        (
+            "/endpointGroups/0/loadBalancer/type",
+            json!("astrology"),
+            "endpointGroups[0].loadBalancer.type",
+        ),
         ("/plans", json!({"p": {}}), "plans"),
         ("/plans/0", json!("p"), "plans[0]"),
-        ("/plans/0/security/type", json!("palm-reading"), "plans[0].security.type"),
-        ("/plans/0/flows/0/enabled", json!("maybe"), "plans[0].flows[0].enabled"),
+        (
+            "/plans/0/security/type",
+            json!("palm-reading"),
+            "plans[0].security.type",
+        ),
+        (
+            "/plans/0/flows/0/enabled",
+            json!("maybe"),
+            "plans[0].flows[0].enabled",
+        ),
         ("/flows", json!("x"), "flows"),
         ("/tags", json!([[]]), "tags[0]"),
         ("/type", json!("toaster"), "type"),
@@ -200,19 +383,51 @@ fn a_member_of_the_wrong_type_or_a_missing_one_is_named() {
     let v2_cases: Vec<Case> = vec![
         ("/proxy", Value::Null, "proxy"),
         ("/proxy/virtual_hosts", json!([]), "proxy.virtual_hosts"),
-        ("/proxy/groups/0/load_balancing/type", json!("x"), "proxy.groups[0].load_balancing.type"),
-        ("/proxy/groups/0/endpoints/0/name", Value::Null, "proxy.groups[0].endpoints[0].name"),
-        ("/proxy/groups/0/endpoints/0/target", Value::Null, "proxy.groups[0].endpoints[0].target"),
-        ("/proxy/groups/0/endpoints/1", json!({"name": "one", "target": "http://h"}), "proxy.groups[0].endpoints[1].name"),
-        ("/proxy/groups/0/endpoints/1", json!({"name": "group", "target": "http://h"}), "proxy.groups[0].endpoints[1].name"),
+        (
+            "/proxy/groups/0/load_balancing/type",
+            json!("x"),
+            "proxy.groups[0].load_balancing.type",
+        ),
+        (
+            "/proxy/groups/0/endpoints/0/name",
+            Value::Null,
+            "proxy.groups[0].endpoints[0].name",
+        ),
+        (
+            "/proxy/groups/0/endpoints/0/target",
+            Value::Null,
+            "proxy.groups[0].endpoints[0].target",
+        ),
+        (
+            "/proxy/groups/0/endpoints/1",
+            json!({"name": "one", "target": "http://h"}),
+            "proxy.groups[0].endpoints[1].name",
+        ),
+        (
+            "/proxy/groups/0/endpoints/1",
+            json!({"name": "group", "target": "http://h"}),
+            "proxy.groups[0].endpoints[1].name",
+        ),
         ("/proxy/groups/1", json!({"name": "group"}), "proxy.groups"),
-        ("/proxy/groups/0/headers", json!({"A B": "x"}), "proxy.groups[0].headers.A B"),
-        ("/proxy/groups/0/hostHeader", json!("a\nb"), "proxy.groups[0].hostHeader"),
+        (
+            "/proxy/groups/0/headers",
+            json!({"A B": "x"}),
+            "proxy.groups[0].headers.A B",
+        ),
+        (
+            "/proxy/groups/0/hostHeader",
+            json!("a\nb"),
+            "proxy.groups[0].hostHeader",
+        ),
     ];
     for (base, cases) in [(v4(), v4_cases), (v2(), v2_cases)] {
         for (pointer, value, member) in cases {
             let refusal = refusal(&with(base.clone(), pointer, value));
-            assert_eq!((refusal.member.as_str(), refusal.kind), (member, RefusalKind::Invalid), "{refusal}");
+            assert_eq!(
+                (refusal.member.as_str(), refusal.kind),
+                (member, RefusalKind::Invalid),
+                "{refusal}"
+            );
         }
     }
 }
@@ -226,10 +441,23 @@ fn a_text_that_is_not_a_definition_is_refused_with_its_place() {
         ("[]", "found an array"),
         ("{}{}", "trailing characters"),
         (&"[".repeat(100_000), "recursion limit"),
-        (&" ".repeat(DEFINITION_BYTES_MAX + 1), "at most 8388608 bytes"),
+        (
+            &" ".repeat(DEFINITION_BYTES_MAX + 1),
+            "at most 8388608 bytes",
+        ),
     ] {
-        let refusal = compile(&ApiInput { definition: text, ..ApiInput::default() }, &context).expect_err("not JSON");
-        assert_eq!((refusal.kind, refusal.member.as_str()), (RefusalKind::Malformed, "definition"));
+        let refusal = compile(
+            &ApiInput {
+                definition: text,
+                ..ApiInput::default()
+            },
+            &context,
+        )
+        .expect_err("not JSON");
+        assert_eq!(
+            (refusal.kind, refusal.member.as_str()),
+            (RefusalKind::Malformed, "definition")
+        );
         assert!(refusal.reason.contains(expected), "{refusal}");
     }
 }
@@ -238,24 +466,56 @@ fn a_text_that_is_not_a_definition_is_refused_with_its_place() {
 fn the_record_decides_the_version_and_without_it_the_text_does() {
     let of = |definition: &Value, version: Option<&str>| {
         let text = definition.to_string();
-        let input = ApiInput { definition: &text, definition_version: version, ..ApiInput::default() };
+        let input = ApiInput {
+            definition: &text,
+            definition_version: version,
+            ..ApiInput::default()
+        };
         compile(&input, &CompileContext::default()).map(|compiled| compiled.api.engine)
     };
     assert_eq!(of(&v4(), None), Ok(Engine::V4));
     assert_eq!(of(&v4(), Some("V4")), Ok(Engine::V4));
-    assert_eq!(of(&with(with(v4(), "/definitionVersion", Value::Null), "/gravitee", json!("4.0.0")), None), Ok(Engine::V4));
+    assert_eq!(
+        of(
+            &with(
+                with(v4(), "/definitionVersion", Value::Null),
+                "/gravitee",
+                json!("4.0.0")
+            ),
+            None
+        ),
+        Ok(Engine::V4)
+    );
     assert_eq!(of(&v2(), None), Ok(Engine::V2Emulation));
     assert_eq!(of(&v2(), Some("2.0.0")), Ok(Engine::V2Emulation));
-    assert_eq!(of(&with(v2(), "/gravitee", Value::Null), None), Ok(Engine::V2Emulation));
-    assert_eq!(of(&with(v2(), "/execution_mode", json!("jupiter")), None), Ok(Engine::V2Emulation));
-    assert_eq!(of(&with(v2(), "/execution_mode", json!("v3")), None), Ok(Engine::V2Legacy));
-    assert_eq!(of(&with(v2(), "/execution_mode", Value::Null), None), Ok(Engine::V2Legacy));
-    assert_eq!(of(&v4(), Some("V2")).expect_err("a V2 plan names its security in a text").member, "plans[0].security");
+    assert_eq!(
+        of(&with(v2(), "/gravitee", Value::Null), None),
+        Ok(Engine::V2Emulation)
+    );
+    assert_eq!(
+        of(&with(v2(), "/execution_mode", json!("jupiter")), None),
+        Ok(Engine::V2Emulation)
+    );
+    assert_eq!(
+        of(&with(v2(), "/execution_mode", json!("v3")), None),
+        Ok(Engine::V2Legacy)
+    );
+    assert_eq!(
+        of(&with(v2(), "/execution_mode", Value::Null), None),
+        Ok(Engine::V2Legacy)
+    );
+    let refusal = of(&v4(), Some("V2")).expect_err("a V2 plan names its security in a text");
+    assert_eq!(refusal.kind, RefusalKind::NoPlan);
 }
 
 #[test]
 fn an_export_of_the_console_is_recognised() {
     let refusal = refusal(&json!({"definitionVersion": "V4", "api": v4(), "plans": []}));
     assert_eq!(refusal.member, "id");
-    assert!(refusal.to_string().contains("export of the management console"), "{refusal}");
+    assert!(
+        refusal
+            .to_string()
+            .contains("export of the management console"),
+        "{refusal}"
+    );
 }

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use super::*;
 
-const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/contracts/samples/definitions");
+const SAMPLES: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../shared/contracts/samples/definitions"
+);
 
 /// Samples that are served as they are, a plan added where the reference's own harness adds one.
 const SERVED: [&str; 17] = [
@@ -49,7 +52,10 @@ fn every_sample_is_served_or_refused_by_the_name_of_a_member() {
         };
         match compile(&input, &CompileContext::default()) {
             Ok(compiled) => {
-                assert!(!compiled.api.listeners.is_empty() && !compiled.api.plans.is_empty(), "{name}");
+                assert!(
+                    !compiled.api.listeners.is_empty() && !compiled.api.plans.is_empty(),
+                    "{name}"
+                );
                 println!("| {name} | deployed, {} notes |", compiled.warnings.len());
                 for note in &compiled.warnings {
                     println!("|   | note: {note} |");
@@ -57,12 +63,18 @@ fn every_sample_is_served_or_refused_by_the_name_of_a_member() {
                 served.push(name);
             }
             Err(refusal) => {
-                assert!(!refusal.member.is_empty() && !refusal.reason.is_empty(), "{name}: {refusal:?}");
+                assert!(
+                    !refusal.member.is_empty() && !refusal.reason.is_empty(),
+                    "{name}: {refusal:?}"
+                );
                 println!("| {name} | refused: {refusal} |");
             }
         }
     }
-    let missing: Vec<&str> = SERVED.into_iter().filter(|name| !served.iter().any(|other| other == name)).collect();
+    let missing: Vec<&str> = SERVED
+        .into_iter()
+        .filter(|name| !served.iter().any(|other| other == name))
+        .collect();
     assert!(missing.is_empty(), "expected to be served: {missing:?}");
 }
 
