@@ -141,10 +141,17 @@ fn target(node: &Node<'_>, scope: &Scope<'_>) -> Result<Target, Fault> {
     Target::parse(&text).map_err(|error| {
         if error.is_unsupported() {
             let reason = format!("{error} in a target is not supported yet");
-            Fault::Refuse(Refusal::new(RefusalKind::Unsupported, node.path(), reason))
-        } else {
-            Fault::Skip(node.refuse(error.to_string()))
+            let refusal = Refusal::new(RefusalKind::Unsupported, node.path(), reason);
+            return Fault::Refuse(refusal);
         }
+        // A text with user information, or one that a property went into, may hold a secret in any part.
+        let may_hold_secret = text.contains('@') || text != written;
+        Fault::Skip(node.refuse(if may_hold_secret {
+            "expected a URL such as `http://host:port/path`, found a text that is not shown"
+                .to_owned()
+        } else {
+            error.to_string()
+        }))
     })
 }
 

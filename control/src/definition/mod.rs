@@ -12,6 +12,7 @@
 //! is written or not at all. A member without effect on answers becomes a note.
 
 mod connector;
+mod decrypt;
 mod endpoint;
 mod flow;
 mod header;
@@ -150,13 +151,12 @@ pub fn compile(input: &ApiInput<'_>, context: &CompileContext) -> Result<Compile
         context,
         engine: Engine::V4,
         notes: Notes::default(),
-        properties: Properties::read(&root)?,
+        properties: Properties::read(&root, &context.encryption_secret)?,
     };
     let api = match version {
         Version::V2 => v2::compile(&root, heading, input, &mut scope),
         Version::V4 => v4::compile(&root, heading, input, &mut scope),
     }?;
-    scope.properties.note_encrypted(&mut scope.notes);
     Ok(Compiled {
         api: Arc::new(api),
         warnings: scope.notes.finish(),

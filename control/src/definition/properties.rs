@@ -1,10 +1,14 @@
 //! API properties, and the one kind of expression that is evaluated at deployment: `{#properties['name']}`.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
+use turnpike_config::Secret;
+
+use super::decrypt::decrypt;
 use super::endpoint::Fault;
 use super::reader::{Node, quote};
-use super::refusal::{Notes, Refusal, RefusalKind};
+use super::refusal::{Refusal, RefusalKind};
 
 /// How deep `{{other}}` references between property values are followed.
 const REFERENCE_DEPTH_MAX: usize = 8;
@@ -16,7 +20,7 @@ const EXPANSION_BYTES_MAX: usize = 64 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Properties {
     by_key: HashMap<String, Property>,
-    encrypted_path: Option<String>,
+    secret: Secret,
 }
 
 #[derive(Debug)]
@@ -28,7 +32,7 @@ struct Property {
 /// Why a text with expressions has no value at deployment.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unexpanded {
-    /// An expression of another kind, or a property that is encrypted; what it is.
+    /// An expression of another kind; what it is.
     Unsupported(String),
     /// An expression that has no value; why.
     Undefined(String),
@@ -54,8 +58,11 @@ impl Unexpanded {
 impl Properties {
     /// Reads `properties`: an array of `{key, value, encrypted}`, or an object from key to value. An entry without a key or a
     /// value is left out.
-    pub(super) fn read(root: &Node<'_>) -> Result<Self, Refusal> {
-        let mut properties = Self::default();
+    pub(super) fn read(root: &Node<'_>, secret: &Secret) -> Result<Self, Refusal> {
+        let mut properties = Self {
+            by_key: HashMap::new(),
+            secret: secret.clone(),
+        };
         let Some(node) = root.member("properties") else {
             return Ok(properties);
         };
@@ -77,9 +84,6 @@ impl Properties {
                 continue;
             };
             let encrypted = item.boolean("encrypted", false)?;
-            if encrypted && properties.encrypted_path.is_none() {
-                properties.encrypted_path = Some(item.path().to_owned());
-            }
             properties.by_key.insert(
                 key.into_owned(),
                 Property {
@@ -89,16 +93,6 @@ impl Properties {
             );
         }
         Ok(properties)
-    }
-
-    /// Says that encrypted properties are not decrypted. An endpoint that uses one has already refused its API.
-    pub(super) fn note_encrypted(&self, notes: &mut Notes) {
-        if let Some(path) = &self.encrypted_path {
-            notes.push(
-                path.clone(),
-                "is encrypted and not used by an endpoint: it is not decrypted",
-            );
-        }
     }
 
     /// Replaces the expressions in a text (contract expression-language 1).
@@ -134,14 +128,17 @@ impl Properties {
                 quote(key)
             )));
         };
-        if property.encrypted {
-            return Err(Unexpanded::Unsupported(format!(
-                "the encrypted property {} in an endpoint",
-                quote(key)
-            )));
-        }
+        let value = if property.encrypted {
+            // Only what an endpoint uses is ever decrypted.
+            let clear = decrypt(&property.value, &self.secret);
+            Cow::Owned(clear.map_err(|why| {
+                Unexpanded::Undefined(format!("the property {}: {why}", quote(key)))
+            })?)
+        } else {
+            Cow::Borrowed(property.value.as_str())
+        };
         let mut out = String::new();
-        let mut rest = property.value.as_str();
+        let mut rest = &*value;
         while let Some((before, reference, after)) = split_reference(rest) {
             if depth == REFERENCE_DEPTH_MAX {
                 let key = quote(key);
@@ -208,6 +205,10 @@ mod tests {
     use super::super::reader::Reading;
     use super::*;
 
+    fn secret() -> Secret {
+        Secret::new("vvLJ4Q8Khvv9tm2tIPdkGEdmgKUruAL6")
+    }
+
     fn expand(text: &str) -> Result<String, Unexpanded> {
         let definition = json!({"properties": [
             {"key": "host", "value": "backend.local"},
@@ -217,11 +218,12 @@ mod tests {
             {"key": "loop", "value": "{{loop}}"},
             {"key": "bomb", "value": "{{bomb2}}{{bomb2}}"},
             {"key": "bomb2", "value": "x".repeat(40_000)},
-            {"key": "secret", "value": "AAAA", "encrypted": true},
+            {"key": "secret", "value": "S10bPJyWxQaH9Fqc6ohZoQ==", "encrypted": true},
+            {"key": "damaged", "value": "AAAA", "encrypted": "true"},
             {"key": "no value"},
             null,
         ]});
-        Properties::read(&Node::root(&definition, Reading::Strict))
+        Properties::read(&Node::root(&definition, Reading::Strict), &secret())
             .expect("properties")
             .expand(text)
     }
@@ -237,6 +239,7 @@ mod tests {
                 "{  #properties[ \"host\" ] }{#api.properties['a b']}",
                 "backend.local7",
             ),
+            ("{#properties['secret']}", "real.host"),
             ("{#properties['url']}/", "http://backend.local:7/"),
         ] {
             if expected.is_empty() && !text.is_empty() {
@@ -262,7 +265,6 @@ mod tests {
             "{#properties['host'",
             "{#",
             "secret://vault/x",
-            "{#properties['secret']}",
         ] {
             assert!(
                 matches!(expand(text), Err(Unexpanded::Unsupported(_))),
@@ -274,7 +276,7 @@ mod tests {
 
     #[test]
     fn properties_without_a_value_leave_the_text_undefined() {
-        for key in ["missing", "broken", "loop", "bomb", "no value"] {
+        for key in ["missing", "broken", "loop", "bomb", "no value", "damaged"] {
             let text = format!("{{#properties['{key}']}}");
             assert!(
                 matches!(expand(&text), Err(Unexpanded::Undefined(_))),
@@ -286,8 +288,8 @@ mod tests {
     #[test]
     fn properties_may_be_an_object() {
         let definition = json!({"properties": {"a": "1", "b": null}});
-        let properties =
-            Properties::read(&Node::root(&definition, Reading::Coercing)).expect("properties");
+        let properties = Properties::read(&Node::root(&definition, Reading::Coercing), &secret())
+            .expect("properties");
         assert_eq!(properties.expand("{#properties['a']}"), Ok("1".to_owned()));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::reader::quote;
+
 /// Longest target, bytes: it becomes part of every request line.
 const TARGET_BYTES_MAX: usize = 4_096;
 
@@ -132,12 +134,12 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), TargetError> {
     if authority.starts_with('[') {
         let end = authority
             .find(']')
-            .ok_or_else(|| TargetError::Host(format!("{authority:?}")))?;
+            .ok_or_else(|| TargetError::Host(quote(authority)))?;
         let (host, rest) = authority.split_at(end + 1);
         return match rest.strip_prefix(':') {
             Some(port) => Ok((host, Some(port))),
             None if rest.is_empty() => Ok((host, None)),
-            None => Err(TargetError::Host(format!("{authority:?}"))),
+            None => Err(TargetError::Host(quote(authority))),
         };
     }
     Ok(match authority.split_once(':') {
@@ -147,7 +149,7 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), TargetError> {
 }
 
 fn read_port(digits: &str) -> Result<u16, TargetError> {
-    let wrong = || TargetError::Port(format!("{digits:?}"));
+    let wrong = || TargetError::Port(quote(digits));
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(wrong());
     }
@@ -159,7 +161,7 @@ fn read_port(digits: &str) -> Result<u16, TargetError> {
 }
 
 fn read_host(written: &str) -> Result<Box<str>, TargetError> {
-    let wrong = || TargetError::Host(format!("{written:?}"));
+    let wrong = || TargetError::Host(quote(written));
     if let Some(literal) = written
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))

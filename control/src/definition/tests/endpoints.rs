@@ -576,3 +576,17 @@ fn stores_in_java_formats_refuse_the_api_and_empty_ones_are_none() {
     ));
     assert!(tls.trust_pem.is_none() && tls.client_certificate.is_none());
 }
+
+#[test]
+fn a_target_that_may_hold_a_secret_is_not_shown() {
+    let definition = with(
+        v4_target("http://{#properties['host']}"),
+        "/properties",
+        json!([{"key": "host", "value": "hunter2:hunter2"}]),
+    );
+    for definition in [definition, v4_target("http://user:hunter2/x@h")] {
+        let notes = notes(&definition);
+        assert!(notes[0].contains("left out"), "{notes:?}");
+        assert!(!notes[0].contains("hunter2"), "{notes:?}");
+    }
+}

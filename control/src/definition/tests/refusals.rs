@@ -275,11 +275,6 @@ fn what_has_no_effect_on_answers_is_noted_by_the_member() {
             "endpointGroups[0].sharedConfiguration.http.useCompression",
         ),
         (
-            "/properties",
-            json!([{"key": "a", "value": "x", "encrypted": true}]),
-            "properties[0]",
-        ),
-        (
             "/listeners/1",
             json!({"type": "carrier-pigeon"}),
             "listeners[1].type",
