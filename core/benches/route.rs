@@ -3,11 +3,15 @@
 //! `cargo bench -p turnpike-core --bench route`
 
 use divan::counter::ItemsCount;
-use divan::{Bencher, black_box};
+use divan::{AllocProfiler, Bencher, black_box};
 use turnpike_core::definition::ListenerPath;
 use turnpike_core::route::{Overlap, RouteTable, RouteTableBuilder};
 
 const SIZES: [u32; 3] = [10, 1_000, 100_000];
+
+/// Shows allocations beside the times: a look-up must have none.
+#[global_allocator]
+static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
 
 fn main() {
     divan::main();

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use divan::{Bencher, black_box};
+use divan::{AllocProfiler, Bencher, black_box};
 use turnpike_core::definition::{
     Api, ApiKey, ApiKeyPlan, Balancing, Engine, LoadBalancer, Plan, PlanSecurity, Subscription,
     Subscriptions,
@@ -13,6 +13,10 @@ use turnpike_core::security::{ApiKeySettings, Credentials, select};
 
 const KEYS: u32 = 1_000;
 const NOW_MS: u64 = 1_760_000_000_000;
+
+/// Shows allocations beside the times: a look-up must have none.
+#[global_allocator]
+static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
 
 fn main() {
     divan::main();

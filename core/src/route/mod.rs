@@ -225,7 +225,7 @@ fn prefixes<'a>(
     let mut end = 0;
     std::iter::from_fn(move || {
         let rest = &path.as_bytes()[end..];
-        let (segment_bytes, closed) = match memchr::memchr(b'/', rest) {
+        let (segment_bytes, closed) = match rest.iter().position(|byte| *byte == b'/') {
             Some(slash) => (slash, true),
             None => (rest.len(), false),
         };
