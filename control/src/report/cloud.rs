@@ -17,6 +17,7 @@ use turnpike_config::Secret;
 use super::batch::Batch;
 use super::outbox::Delivery;
 use super::sink::{BoxFuture, Sink};
+use crate::bridge::HttpClient;
 
 /// Header with the number of documents.
 pub const REPORT_COUNT: &str = "x-gravitee-report-count";
@@ -27,6 +28,17 @@ pub const BATCH_ID: &str = "x-gravitee-batch-id";
 pub trait ReportTransport: Send + Sync {
     /// Sends `request` and reads the answer, within the client's own time limits. The error is a text for the log.
     fn send(&self, request: Request<Bytes>) -> BoxFuture<Result<Response<Bytes>, String>>;
+}
+
+impl ReportTransport for HttpClient {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<Result<Response<Bytes>, String>> {
+        let client = self.clone();
+        Box::pin(async move {
+            Self::send(&client, request)
+                .await
+                .map_err(|error| error.to_string())
+        })
+    }
 }
 
 /// Gives the Cloud Token of the moment; called for every attempt, so that a renewed token is picked up.

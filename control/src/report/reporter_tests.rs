@@ -11,33 +11,15 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use turnpike_config::Secret;
 use turnpike_core::definition::Engine;
 use turnpike_core::report::{PushOutcome, Record, ReportSender, ring};
 
 use super::*;
-use crate::report::{BATCH_ID, BoxFuture, CloudSink, REPORT_COUNT, ReportTransport};
-
-struct TestTransport(Client<HttpConnector, Full<Bytes>>);
-
-impl ReportTransport for TestTransport {
-    fn send(&self, request: Request<Bytes>) -> BoxFuture<Result<Response<Bytes>, String>> {
-        let answer = self.0.request(request.map(Full::new));
-        Box::pin(async move {
-            let response = answer.await.map_err(|error| error.to_string())?;
-            let (parts, body) = response.into_parts();
-            let body = body
-                .collect()
-                .await
-                .map_err(|error| error.to_string())?
-                .to_bytes();
-            Ok(Response::from_parts(parts, body))
-        })
-    }
-}
+use crate::bridge::HttpClient;
+use crate::report::{BATCH_ID, CloudSink, REPORT_COUNT};
 
 /// How the server treats the next request.
 #[derive(Clone, Copy)]
@@ -162,19 +144,19 @@ fn bench_at(
         ..CloudReporterConfig::default()
     };
     change(&mut cloud);
+    let client = HttpClient::new(&cloud.client).expect("settings");
     let settings = ReporterSettings {
         node_id: "node-1".to_owned(),
         tenant: String::new(),
         zone: String::new(),
         cloud,
     };
-    let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
     let url = format!("http://{address}/reports");
     let sink = CloudSink::new(
         &url,
         Arc::new(|| Secret::new("token")),
         "turnpike/test",
-        Arc::new(TestTransport(client)),
+        Arc::new(client),
     )
     .expect("an address");
     let stats = Arc::new(ReporterStats::default());
