@@ -106,11 +106,10 @@ impl NodeApi {
                         connections.spawn(connection(stream, peer, self.shared.clone()));
                     }
                     Ok((_, peer)) => tracing::warn!(
-                        target: "turnpike::node",
                         "node API: connection from {peer} closed, {CONNECTIONS_MAX} are open",
                     ),
                     Err(error) => {
-                        tracing::warn!(target: "turnpike::node", "node API: cannot accept: {error}");
+                        tracing::warn!("node API: cannot accept: {error}");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
@@ -135,7 +134,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
-        tracing::debug!(target: "turnpike::node", "node API: connection from {peer} ended: {error}");
+        tracing::debug!("node API: connection from {peer} ended: {error}");
     }
 }
 
@@ -144,7 +143,6 @@ impl Shared {
         let path = head.uri.path();
         if !auth::is_allowed(&self.state.config.node_api.authentication, &head.headers) {
             tracing::warn!(
-                target: "turnpike::node",
                 "Authentication failed | IP: {} | Path: {path:?} | Reason: Unauthorized",
                 peer.ip(),
             );

@@ -385,11 +385,10 @@ fn load_average(text: &str) -> [f64; 3] {
 }
 
 fn percent(part: u64, whole: u64) -> u64 {
-    if whole == 0 {
-        0
-    } else {
-        (part.saturating_mul(100) / whole).min(100)
-    }
+    part.saturating_mul(100)
+        .checked_div(whole)
+        .unwrap_or(0)
+        .min(100)
 }
 
 /// The memory limit of the container: cgroup 2, else cgroup 1; `None` when there is none.

@@ -25,6 +25,6 @@ mod stats;
 pub use batch::Batch;
 pub use cloud::{BATCH_ID, CloudSink, REPORT_COUNT, ReportTransport, ReportsUrlError, TokenSource};
 pub use outbox::Delivery;
-pub use reporter::{Reporter, ReporterSettings};
+pub use reporter::{Reporter, ReporterSettings, discard};
 pub use sink::{BoxFuture, Sink};
 pub use stats::{DropReason, ReporterStats};

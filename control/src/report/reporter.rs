@@ -54,7 +54,7 @@ pub struct Reporter {
     flush_interval_ms: u64,
     outbox: Outbox,
     attempts: JoinSet<(Attempt, Delivery)>,
-    loss: LossLog,
+    loss: LossWatch,
     started: Instant,
 }
 
@@ -93,14 +93,14 @@ impl Reporter {
                 bytes_max: cloud.pending_bytes_max,
             }),
             attempts: JoinSet::new(),
-            loss: LossLog::default(),
+            loss: LossWatch::default(),
             started: Instant::now(),
         }
     }
 
     /// Works until `stop` is ready. What is not delivered by then stays for [`Self::flush`].
     pub async fn run(&mut self, stop: impl Future<Output = ()>) {
-        tracing::info!(target: "turnpike::report", "reports go to {}", self.sink.target());
+        tracing::info!("reports go to {}", self.sink.target());
         tokio::pin!(stop);
         loop {
             let (drained, pressed) = self.drain();
@@ -143,7 +143,6 @@ impl Reporter {
         }
         self.publish_pending();
         tracing::info!(
-            target: "turnpike::report",
             "reports: {} sent, {} dropped ({} of them unsent at the end)",
             self.stats.sent(),
             self.stats.dropped_total(),
@@ -170,7 +169,7 @@ impl Reporter {
                     writer.write(line, &record);
                     // Compression into memory cannot fail; if it ever did, the report would be missing and the log would say so.
                     if let Err(error) = open.push(line) {
-                        tracing::error!(target: "turnpike::report", "a report could not be compressed: {error}");
+                        tracing::error!("a report could not be compressed: {error}");
                     }
                 });
                 if taken == 0 {
@@ -206,7 +205,7 @@ impl Reporter {
                 (attempt, delivery)
             });
         }
-        self.loss.tick(&self.stats, now_ms);
+        self.tell_losses(now_ms);
         self.publish_pending();
     }
 
@@ -219,7 +218,7 @@ impl Reporter {
         match open.finish() {
             Ok(batch) => self.push(batch),
             Err(error) => {
-                tracing::error!(target: "turnpike::report", "a batch could not be compressed: {error}");
+                tracing::error!("a batch could not be compressed: {error}");
                 self.stats.add_dropped(DropReason::Rejected, records as u64);
             }
         }
@@ -238,14 +237,13 @@ impl Reporter {
             Ok(done) => done,
             Err(error) => {
                 // A sink that panics is a defect; its batch is gone with the task and shows as pending.
-                tracing::error!(target: "turnpike::report", "an attempt to deliver reports ended early: {error}");
+                tracing::error!("an attempt to deliver reports ended early: {error}");
                 return;
             }
         };
         match &delivery {
             Delivery::Retry { .. } | Delivery::Unauthorized { .. } => self.stats.add_failure(),
             Delivery::Rejected { status } => tracing::warn!(
-                target: "turnpike::report",
                 "the endpoint refused {} reports with status {status}; they are dropped",
                 attempt.batch.records,
             ),
@@ -267,23 +265,39 @@ impl Reporter {
         match verdict.change {
             None => {}
             Some(Change::Failing { cause }) => tracing::warn!(
-                target: "turnpike::report",
                 "reports wait: {} does not take them ({cause}); up to {} of memory are kept and sent later",
                 self.sink.target(),
                 bytes_text(self.outbox.bytes_max()),
             ),
             Some(Change::Refused { status }) => tracing::error!(
-                target: "turnpike::report",
                 "{} refuses the Cloud Token (status {status}); reports wait and the token is tried again every minute; \
                  hint: check cloud.token",
                 self.sink.target(),
             ),
             Some(Change::Recovered) => tracing::info!(
-                target: "turnpike::report",
                 "{} takes reports again; {} wait",
                 self.sink.target(),
                 self.outbox.records(),
             ),
+        }
+    }
+
+    fn tell_losses(&mut self, now_ms: u64) {
+        match self.loss.look(self.stats.dropped_total(), now_ms) {
+            None => {}
+            Some(Loss::Begun) => {
+                let reasons: Vec<String> = DropReason::ALL
+                    .into_iter()
+                    .map(|reason| (reason, self.stats.dropped(reason)))
+                    .filter(|(_, dropped)| *dropped > 0)
+                    .map(|(reason, dropped)| format!("{} {dropped}", reason.as_str()))
+                    .collect();
+                tracing::warn!(
+                    "reports are being lost (since start: {}); hint: see gateway_reports_dropped_total",
+                    reasons.join(", "),
+                );
+            }
+            Some(Loss::Over { lost }) => tracing::warn!("no more reports are lost; {lost} were"),
         }
     }
 
@@ -298,38 +312,55 @@ impl Reporter {
     }
 }
 
-/// Says once that reports are being lost, and once that it is over.
+/// Notices when reports begin to be lost and when that is over, so that each is said once.
 #[derive(Debug, Default)]
-struct LossLog {
+struct LossWatch {
     seen: u64,
-    /// Dropped before the running loss, and when the last drop of it was seen.
+    /// Dropped before the running loss, and when its last drop was seen.
     running: Option<(u64, u64)>,
 }
 
-impl LossLog {
-    fn tick(&mut self, stats: &ReporterStats, now_ms: u64) {
-        let dropped = stats.dropped_total();
+#[derive(Debug, PartialEq, Eq)]
+enum Loss {
+    Begun,
+    Over { lost: u64 },
+}
+
+impl LossWatch {
+    /// Looks at the total of dropped reports.
+    fn look(&mut self, dropped: u64, now_ms: u64) -> Option<Loss> {
         if dropped > self.seen {
-            if self.running.is_none() {
-                let reasons: Vec<String> = DropReason::ALL
-                    .into_iter()
-                    .filter(|reason| stats.dropped(*reason) > 0)
-                    .map(|reason| format!("{}: {}", reason.as_str(), stats.dropped(reason)))
-                    .collect();
-                tracing::warn!(
-                    target: "turnpike::report",
-                    "reports are being lost (since start {}); hint: see gateway_reports_dropped_total",
-                    reasons.join(", "),
-                );
-            }
+            let begun = self.running.is_none().then_some(Loss::Begun);
             let before = self.running.map_or(self.seen, |(before, _)| before);
             self.running = Some((before, now_ms));
             self.seen = dropped;
-        } else if let Some((before, last_ms)) = self.running
-            && now_ms.saturating_sub(last_ms) >= LOSS_QUIET_MS
-        {
-            tracing::warn!(target: "turnpike::report", "no more reports are lost; {} were", dropped - before);
-            self.running = None;
+            return begun;
+        }
+        let (before, last_ms) = self.running?;
+        if now_ms.saturating_sub(last_ms) < LOSS_QUIET_MS {
+            return None;
+        }
+        self.running = None;
+        Some(Loss::Over {
+            lost: dropped - before,
+        })
+    }
+}
+
+/// Empties the workers' rings until `stop` is ready and keeps nothing: for a gateway without a reporter, whose workers would
+/// otherwise count every report as lost.
+pub async fn discard(mut rings: Vec<ReportReceiver>, stop: impl Future<Output = ()>) {
+    tokio::pin!(stop);
+    loop {
+        let taken: usize = rings
+            .iter_mut()
+            .map(|ring| ring.drain(RECORDS_PER_TURN, |_| {}))
+            .sum();
+        let pause = if taken > 0 { POLL_PRESSED } else { POLL_IDLE };
+        tokio::select! {
+            biased;
+            () = &mut stop => return,
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

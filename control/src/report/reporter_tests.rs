@@ -397,3 +397,45 @@ async fn refused_credentials_keep_the_reports_and_stop_the_attempts() {
         (30, 0)
     );
 }
+
+#[test]
+fn a_loss_is_told_when_it_begins_and_when_it_is_over() {
+    let mut watch = LossWatch::default();
+    let steps = [
+        (0, 0, None),
+        (5, 1_000, Some(Loss::Begun)),
+        (7, 9_000, None),
+        (7, 18_999, None),
+        (7, 19_000, Some(Loss::Over { lost: 7 })),
+        (7, 90_000, None),
+        (8, 91_000, Some(Loss::Begun)),
+        (8, 101_000, Some(Loss::Over { lost: 1 })),
+    ];
+    for (dropped, now_ms, expected) in steps {
+        assert_eq!(watch.look(dropped, now_ms), expected, "at {now_ms}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_reporter_the_rings_are_kept_empty() {
+    let (mut sender, receiver) = ring(4_096);
+    let pushing = async {
+        let mut pushed = 0;
+        for _ in 0..2_000 {
+            let record = Record {
+                uri: "/some/path",
+                ..Record::empty()
+            };
+            if sender.push(&record) == PushOutcome::Pushed {
+                pushed += 1;
+            } else {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            if pushed == 200 {
+                return;
+            }
+        }
+        panic!("the ring stays full");
+    };
+    discard(vec![receiver], pushing).await;
+}
