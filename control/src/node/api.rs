@@ -75,7 +75,7 @@ impl NodeApi {
             port: settings.port,
             source,
         };
-        let listener = TcpListener::bind((settings.host.as_str(), settings.port))
+        let listener = listen(&settings.host, settings.port)
             .await
             .map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
@@ -116,6 +116,21 @@ impl NodeApi {
             }
         }
     }
+}
+
+/// Binds the first address of `host` that can be bound, IPv4 before IPv6: `localhost` then is where probes and people look for
+/// it, whatever the order of the system's answer.
+async fn listen(host: &str, port: u16) -> std::io::Result<TcpListener> {
+    let mut addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the host has no address");
+    for address in addresses {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {

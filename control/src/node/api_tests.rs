@@ -419,6 +419,17 @@ async fn a_taken_port_is_an_error_with_a_hint() {
 }
 
 #[tokio::test]
+async fn localhost_is_bound_on_ipv4() {
+    let localhost = |config: &mut Config| config.node_api.host = "localhost".to_owned();
+    let api = NodeApi::bind(state(Arc::default(), localhost))
+        .await
+        .expect("a port");
+    assert!(api.local_addr().is_ipv4());
+    let nowhere = |config: &mut Config| config.node_api.host = "nowhere.invalid".to_owned();
+    assert!(NodeApi::bind(state(Arc::default(), nowhere)).await.is_err());
+}
+
+#[tokio::test]
 async fn the_published_answers_have_our_members_when_the_samples_are_there() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../shared/contracts/samples/reporting/node-api.json");

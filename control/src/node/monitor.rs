@@ -3,14 +3,15 @@
 //! There is no JVM: `heap*` is anonymous resident memory against the memory limit of the container (or of the host), there is
 //! one memory pool, threads are those of the system, and the collectors that dashboards expect never run.
 
+use std::borrow::Cow;
 use std::fs;
 use std::sync::Mutex;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One sample, in JSON names and order of the reference.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MonitorSample {
     /// Host.
     pub os: OsFigures,
@@ -21,7 +22,7 @@ pub struct MonitorSample {
 }
 
 /// Host figures.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[expect(
     missing_docs,
     reason = "the members are the report's own, contract reporting 2.6"
@@ -34,7 +35,7 @@ pub struct OsFigures {
 }
 
 /// CPU of the host.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(
     missing_docs,
@@ -46,7 +47,7 @@ pub struct CpuFigures {
 }
 
 /// Memory of the host, bytes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(
     missing_docs,
@@ -61,7 +62,7 @@ pub struct MemoryFigures {
 }
 
 /// Swap of the host, bytes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[expect(
     missing_docs,
     reason = "the members are the report's own, contract reporting 2.6"
@@ -72,7 +73,7 @@ pub struct SwapFigures {
 }
 
 /// What the reference says about its JVM.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[expect(
     missing_docs,
     reason = "the members are the report's own, contract reporting 2.6"
@@ -86,7 +87,7 @@ pub struct JvmFigures {
 }
 
 /// Memory of the process, bytes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(
     missing_docs,
@@ -103,14 +104,14 @@ pub struct HeapFigures {
 }
 
 /// A memory pool, bytes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(
     missing_docs,
     reason = "the members are the report's own, contract reporting 2.6"
 )]
 pub struct PoolFigures {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub used: u64,
     pub max: u64,
     pub peak_used: u64,
@@ -118,7 +119,7 @@ pub struct PoolFigures {
 }
 
 /// Threads of the process.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(
     missing_docs,
@@ -130,42 +131,44 @@ pub struct ThreadFigures {
 }
 
 /// Garbage collectors: names only.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[expect(
     missing_docs,
     reason = "the members are the report's own, contract reporting 2.6"
 )]
 pub struct GcFigures {
-    pub collectors: [CollectorFigures; 2],
+    pub collectors: Vec<CollectorFigures>,
 }
 
 impl Default for GcFigures {
     fn default() -> Self {
         Self {
-            collectors: ["young", "old"].map(|name| CollectorFigures {
-                name,
-                collection_count: 0,
-                collection_time: 0,
-            }),
+            collectors: ["young", "old"]
+                .map(|name| CollectorFigures {
+                    name: name.into(),
+                    collection_count: 0,
+                    collection_time: 0,
+                })
+                .into(),
         }
     }
 }
 
 /// A collector that never runs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(
     missing_docs,
     reason = "the members are the report's own, contract reporting 2.6"
 )]
 pub struct CollectorFigures {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub collection_count: u64,
     pub collection_time: u64,
 }
 
 /// Process figures.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(
     missing_docs,
@@ -180,7 +183,7 @@ pub struct ProcessFigures {
 }
 
 /// CPU of the process: percent of the whole machine, and milliseconds since start.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[expect(
     missing_docs,
     reason = "the members are the report's own, contract reporting 2.6"
@@ -191,7 +194,7 @@ pub struct ProcessCpuFigures {
 }
 
 /// Address space of the process, bytes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(
     missing_docs,
@@ -291,7 +294,7 @@ impl Monitor {
                     non_heap_committed: 0,
                     non_heap_used: 0,
                     pools: vec![PoolFigures {
-                        name: "old",
+                        name: "old".into(),
                         used: heap_used,
                         max: heap_max,
                         peak_used: last.memory_peak_bytes,

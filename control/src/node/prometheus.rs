@@ -56,7 +56,7 @@ pub(super) fn render(
             u64::from(result.healthy),
         );
     }
-    latency(&mut page, &state.workers);
+    latency(&mut page, &merged, &state.workers);
     workers(&mut page, &state.workers);
     gateway(&mut page, state);
     reports(&mut page, state);
@@ -549,7 +549,7 @@ fn process(page: &mut Exposition, sample: &MonitorSample) {
     );
 }
 
-fn latency(page: &mut Exposition, workers: &[std::sync::Arc<WorkerStats>]) {
+fn latency(page: &mut Exposition, merged: &Merged, workers: &[std::sync::Arc<WorkerStats>]) {
     let name = "gateway_request_duration_seconds";
     page.family(name, Kind::Histogram, "Arrival to end of response");
     let mut cumulated = 0;
@@ -570,21 +570,8 @@ fn latency(page: &mut Exposition, workers: &[std::sync::Arc<WorkerStats>]) {
         &[("le", "+Inf")],
         cumulated,
     );
-    let time_ns = sum(workers, |w| {
-        (0..METHODS)
-            .flat_map(|method| (99..=599).map(move |status| (method, status)))
-            .map(|(method, status)| {
-                w.request(method, if status == 99 { 0 } else { status })
-                    .time_ns_sum
-                    .get()
-            })
-            .sum()
-    });
-    page.value(
-        "gateway_request_duration_seconds_sum",
-        NO_LABELS,
-        seconds(time_ns),
-    );
+    let time: f64 = merged.series.iter().map(|series| series.seconds).sum();
+    page.value("gateway_request_duration_seconds_sum", NO_LABELS, time);
     page.value(
         "gateway_request_duration_seconds_count",
         NO_LABELS,

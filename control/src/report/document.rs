@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use turnpike_core::report::{Record, SecurityType};
 
 use super::json::Object;
+use super::monitor_document;
+use crate::node::MonitorSample;
 
 /// Entrypoint connector of every V4 API that is served: message and native APIs are refused at deployment.
 const HTTP_PROXY: &str = "http-proxy";
@@ -44,6 +46,26 @@ impl DocumentWriter {
             self.v4_metrics(&mut document, record, timestamp);
         }
         document.end();
+        out.push(b'\n');
+    }
+
+    /// Appends the document of a sample of host and process, one line with its line feed.
+    pub(crate) fn write_monitor(
+        &mut self,
+        out: &mut Vec<u8>,
+        sample: &MonitorSample,
+        hostname: &str,
+    ) {
+        let timestamp = self.day.timestamp(sample.os.timestamp);
+        let timestamp = std::str::from_utf8(&timestamp).unwrap_or_default();
+        let document = monitor_document::document(
+            sample,
+            &self.gateway,
+            hostname,
+            timestamp,
+            &self.day.index_date,
+        );
+        out.extend_from_slice(document.to_string().as_bytes());
         out.push(b'\n');
     }
 

@@ -17,6 +17,7 @@ mod document;
 #[cfg(test)]
 mod document_samples;
 mod json;
+mod monitor_document;
 mod outbox;
 mod reporter;
 mod sink;
@@ -25,6 +26,6 @@ mod stats;
 pub use batch::Batch;
 pub use cloud::{BATCH_ID, CloudSink, REPORT_COUNT, ReportTransport, ReportsUrlError, TokenSource};
 pub use outbox::Delivery;
-pub use reporter::{Reporter, ReporterSettings, discard};
+pub use reporter::{MonitorReports, Reporter, ReporterSettings, discard};
 pub use sink::{BoxFuture, Sink};
 pub use stats::{DropReason, ReporterStats};

@@ -13,6 +13,7 @@ use super::document::DocumentWriter;
 use super::outbox::{Attempt, Change, Delivery, Outbox, OutboxSettings, Verdict};
 use super::sink::Sink;
 use super::stats::{DropReason, ReporterStats};
+use crate::node::Monitor;
 
 /// Pause between drains while records keep coming.
 const POLL_BUSY: Duration = Duration::from_millis(50);
@@ -28,6 +29,17 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(60);
 /// A loss is over when nothing was dropped for this long.
 const LOSS_QUIET_MS: u64 = 10_000;
 
+/// Reports of the host and process between those of requests (type `node`).
+#[derive(Debug, Clone)]
+pub struct MonitorReports {
+    /// Takes the samples.
+    pub monitor: Arc<Monitor>,
+    /// Host name.
+    pub hostname: String,
+    /// `services.monitoring.delay`, milliseconds.
+    pub period_ms: u64,
+}
+
 /// What a [`Reporter`] needs to know beside its sink.
 #[derive(Debug, Clone)]
 pub struct ReporterSettings {
@@ -39,6 +51,8 @@ pub struct ReporterSettings {
     pub zone: String,
     /// `reporters.cloud.*`.
     pub cloud: CloudReporterConfig,
+    /// Reports of host and process; `None` sends none.
+    pub monitor: Option<MonitorReports>,
 }
 
 /// Drains the workers' rings and delivers their records to a [`Sink`].
@@ -55,6 +69,8 @@ pub struct Reporter {
     outbox: Outbox,
     attempts: JoinSet<(Attempt, Delivery)>,
     loss: LossWatch,
+    monitor: Option<MonitorReports>,
+    sampled_at_ms: u64,
     started: Instant,
 }
 
@@ -94,6 +110,8 @@ impl Reporter {
             }),
             attempts: JoinSet::new(),
             loss: LossWatch::default(),
+            monitor: settings.monitor.clone(),
+            sampled_at_ms: 0,
             started: Instant::now(),
         }
     }
@@ -103,12 +121,17 @@ impl Reporter {
         tracing::info!("reports go to {}", self.sink.target());
         tokio::pin!(stop);
         loop {
-            let (drained, pressed) = self.drain();
+            let fill = self.drain();
+            self.sample();
             self.advance();
-            let pause = match (drained, pressed) {
-                (_, true) => POLL_PRESSED,
-                (0, false) => POLL_IDLE,
-                _ => POLL_BUSY,
+            let pause = match fill {
+                Fill::More => {
+                    tokio::task::yield_now().await;
+                    Duration::ZERO
+                }
+                Fill::Pressed => POLL_PRESSED,
+                Fill::Some => POLL_BUSY,
+                Fill::None => POLL_IDLE,
             };
             tokio::select! {
                 biased;
@@ -123,7 +146,7 @@ impl Reporter {
     /// workers have finished.
     pub async fn flush(&mut self, bound: Duration) {
         let deadline = Instant::now() + bound;
-        while self.drain().0 > 0 {
+        while self.drain() != Fill::None {
             tokio::task::yield_now().await;
         }
         self.close_open_batch();
@@ -150,13 +173,15 @@ impl Reporter {
         );
     }
 
-    /// Takes one turn's records from every ring; returns their number and whether a ring needs a visit soon.
-    fn drain(&mut self) -> (usize, bool) {
+    /// Takes one turn's records from every ring.
+    fn drain(&mut self) -> Fill {
         let now_ms = self.now_ms();
-        let (mut drained, mut pressed) = (0, false);
+        let (mut drained, mut fill) = (0, Fill::None);
         for index in 0..self.rings.len() {
             let ring = &self.rings[index];
-            pressed |= ring.pending_bytes() >= ring.bytes_max() / 8;
+            if ring.pending_bytes() >= ring.bytes_max() / 8 {
+                fill = fill.max(Fill::Pressed);
+            }
             let mut left = RECORDS_PER_TURN;
             while left > 0 {
                 let (writer, line, open) = (&mut self.writer, &mut self.line, &mut self.open);
@@ -181,10 +206,39 @@ impl Reporter {
                     self.close_open_batch();
                 }
             }
-            pressed |= left == 0;
+            fill = fill.max(match left {
+                0 => Fill::More,
+                RECORDS_PER_TURN => Fill::None,
+                _ => Fill::Some,
+            });
         }
         self.stats.add_received(drained as u64);
-        (drained, pressed)
+        fill
+    }
+
+    /// Adds a report of host and process when one is due.
+    fn sample(&mut self) {
+        let now_ms = self.now_ms();
+        let Some(reports) = &self.monitor else {
+            return;
+        };
+        if now_ms.saturating_sub(self.sampled_at_ms) < reports.period_ms {
+            return;
+        }
+        self.sampled_at_ms = now_ms;
+        if self.open.records() == 0 {
+            self.opened_at_ms = now_ms;
+        }
+        self.line.clear();
+        self.writer
+            .write_monitor(&mut self.line, &reports.monitor.sample(), &reports.hostname);
+        if let Err(error) = self.open.push(&self.line) {
+            tracing::error!("a report could not be compressed: {error}");
+        }
+        self.stats.add_received(1);
+        if self.open.records() >= self.items_max {
+            self.close_open_batch();
+        }
     }
 
     /// Closes the open batch when it is due, and starts every attempt that may start.
@@ -310,6 +364,19 @@ impl Reporter {
     fn now_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
     }
+}
+
+/// What a visit to the rings found, in rising urgency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fill {
+    /// Nothing.
+    None,
+    /// Some records, all taken.
+    Some,
+    /// A ring was an eighth full.
+    Pressed,
+    /// A ring holds more than one turn takes.
+    More,
 }
 
 /// Notices when reports begin to be lost and when that is over, so that each is said once.

@@ -89,9 +89,11 @@ impl Gate {
         let mut documents = self.documents.lock().expect("no panic");
         for line in text.lines() {
             let document: serde_json::Value = serde_json::from_str(line).expect("JSON");
-            *documents
-                .entry(document["_id"].as_str().expect("an id").to_owned())
-                .or_default() += 1;
+            let id = document["_id"]
+                .as_str()
+                .or(document["type"].as_str())
+                .expect("an id or a type");
+            *documents.entry(id.to_owned()).or_default() += 1;
         }
     }
 }
@@ -150,6 +152,7 @@ fn bench_at(
         tenant: String::new(),
         zone: String::new(),
         cloud,
+        monitor: None,
     };
     let url = format!("http://{address}/reports");
     let sink = CloudSink::new(
@@ -438,4 +441,26 @@ async fn without_a_reporter_the_rings_are_kept_empty() {
         panic!("the ring stays full");
     };
     discard(vec![receiver], pushing).await;
+}
+
+#[tokio::test]
+async fn host_and_process_are_reported_between_requests() {
+    let mut bench = bench(&[], |_| {}).await;
+    bench.reporter.monitor = Some(MonitorReports {
+        monitor: Arc::new(Monitor::new()),
+        hostname: "gw-1".to_owned(),
+        period_ms: 10,
+    });
+    push(&mut bench.sender, 0..3);
+    let stats = bench.stats.clone();
+    bench.reporter.run(until(|| stats.sent() >= 6)).await;
+    bench.reporter.monitor = None;
+    bench
+        .reporter
+        .run(until(|| stats.pending_records() == 0))
+        .await;
+    let documents = bench.gate.documents();
+    assert_eq!(documents["r-2"], 1);
+    assert_eq!(stats.sent(), 3 + documents["monitor"] as u64);
+    assert_eq!(stats.received(), stats.sent());
 }
