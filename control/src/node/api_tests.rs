@@ -27,6 +27,7 @@ impl SyncView for TestSync {
             id: "bad".to_owned(),
             name: "Bad".to_owned(),
             reason: "no plan is left".to_owned(),
+            is_served_as_before: false,
         }]
     }
 }
@@ -303,7 +304,7 @@ async fn deployed_and_refused_apis_are_listed() {
     let refused = bench.get("/_node/apis?state=refused").await.json();
     assert_eq!(
         refused,
-        serde_json::json!([{"id": "bad", "name": "Bad", "reason": "no plan is left"}])
+        serde_json::json!([{"id": "bad", "name": "Bad", "reason": "no plan is left", "servedAsBefore": false}])
     );
 }
 

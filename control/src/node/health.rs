@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use turnpike_config::Config;
-use turnpike_core::lifecycle::Lifecycle;
+use turnpike_core::lifecycle::{Lifecycle, Stage};
 
 use super::{Monitor, MonitorSample, SyncView};
 
@@ -164,7 +164,9 @@ impl HealthChecks {
         if self.lifecycle.is_draining() && self.config.shutdown.fail_readiness {
             return Probe::when(false, || "stopping".to_owned());
         }
-        Probe::when(self.sync.report().initial_done, || "not ready".to_owned())
+        // Ready without a cycle: a stored snapshot is served because the control plane cannot be reached.
+        let is_ready = self.lifecycle.stage() == Stage::Ready || self.sync.report().initial_done;
+        Probe::when(is_ready, || "not ready".to_owned())
     }
 
     /// Well while the last good cycle is younger than three delays and the retries inside one cycle.
@@ -256,7 +258,6 @@ fn unix_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use turnpike_config::{ShutdownConfig, SyncConfig};
-    use turnpike_core::lifecycle::Stage;
 
     use super::*;
     use crate::node::{Refusal, SyncReport};
@@ -355,6 +356,13 @@ mod tests {
                 },
                 ..Config::default()
             };
+            let stored = checks(SyncReport::default(), Vec::new(), config.clone());
+            stored.lifecycle.advance(Stage::Ready);
+            assert_eq!(
+                stored.sync_process(),
+                Probe::healthy(),
+                "from a stored snapshot"
+            );
             let not_yet = checks(SyncReport::default(), Vec::new(), config.clone());
             assert_eq!(not_yet.sync_process().message.as_deref(), Some("not ready"));
             let checks = checks(ready.clone(), Vec::new(), config);

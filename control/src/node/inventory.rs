@@ -6,17 +6,21 @@ use serde_json::{Map, Value, json};
 use turnpike_core::definition::{Api, Endpoint, Engine, PlanSecurity};
 use turnpike_core::snapshot::Snapshot;
 
-use super::{NODE_NAME, NodeState, SyncReport};
+use super::{NODE_NAME, NodeState, Scope, SyncReport};
 
 /// Body of `/_node`.
 pub(super) fn node(state: &NodeState) -> Value {
     let identity = &state.identity;
     let node = &state.config.node;
     let mut metadata = Map::new();
-    if !node.organizations.is_empty() {
-        metadata.insert("organizations".to_owned(), json!(node.organizations));
+    let scope = state.sync.scope().unwrap_or_else(|| Scope {
+        environments: node.environments.clone(),
+        organizations: node.organizations.clone(),
+    });
+    if !scope.organizations.is_empty() {
+        metadata.insert("organizations".to_owned(), json!(scope.organizations));
     }
-    metadata.insert("environments".to_owned(), json!(node.environments));
+    metadata.insert("environments".to_owned(), json!(scope.environments));
     if !node.tags.is_empty() {
         metadata.insert("tags".to_owned(), json!(node.tags));
     }
@@ -67,7 +71,7 @@ pub(super) fn refused_apis(state: &NodeState) -> Value {
     let refusals = state.sync.refusals();
     refusals
         .into_iter()
-        .map(|refusal| json!({ "id": refusal.id, "name": refusal.name, "reason": refusal.reason }))
+        .map(|refusal| json!({ "id": refusal.id, "name": refusal.name, "reason": refusal.reason, "servedAsBefore": refusal.is_served_as_before }))
         .collect()
 }
 

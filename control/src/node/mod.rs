@@ -14,10 +14,12 @@ mod inventory;
 pub mod monitor;
 mod prometheus;
 mod state;
+mod sync_view;
 
 pub use api::{NodeApi, NodeApiError};
 pub use health::{HealthChecks, Probe, VISIBLE_PROBES};
 pub use monitor::{Monitor, MonitorSample};
 pub use state::{
-    APPLICATION, DriverInfo, NODE_NAME, NodeIdentity, NodeState, Refusal, SyncReport, SyncView,
+    APPLICATION, DriverInfo, NODE_NAME, NodeIdentity, NodeState, Refusal, Scope, SyncReport,
+    SyncView,
 };

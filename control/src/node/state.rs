@@ -69,6 +69,17 @@ pub struct Refusal {
     pub name: String,
     /// Why, for the operator.
     pub reason: String,
+    /// Whether an earlier deployment is still served.
+    pub is_served_as_before: bool,
+}
+
+/// What this gateway serves, as the control plane told it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scope {
+    /// Environment ids.
+    pub environments: Vec<String>,
+    /// Organization ids.
+    pub organizations: Vec<String>,
 }
 
 /// What the node API asks of the synchronizer.
@@ -78,6 +89,11 @@ pub trait SyncView: Send + Sync {
 
     /// APIs that are not deployed, and why.
     fn refusals(&self) -> Vec<Refusal>;
+
+    /// Environments and organizations; `None` until the control plane told them.
+    fn scope(&self) -> Option<Scope> {
+        None
+    }
 
     /// Body of `/_node/sync`. An implementation that knows more than [`SyncReport`] says may add members.
     fn to_json(&self) -> serde_json::Value {

@@ -91,7 +91,7 @@ impl Gate {
             let document: serde_json::Value = serde_json::from_str(line).expect("JSON");
             let id = document["_id"]
                 .as_str()
-                .or(document["type"].as_str())
+                .or_else(|| document["type"].as_str())
                 .expect("an id or a type");
             *documents.entry(id.to_owned()).or_default() += 1;
         }
