@@ -13,6 +13,7 @@ mod traffic;
 
 use std::sync::Arc;
 
+use turnpike_core::http::Method;
 use turnpike_core::stats::{METHODS, STATUSES, WorkerStats};
 
 use super::{APPLICATION, MonitorSample, NodeState, Probe};
@@ -21,10 +22,6 @@ use exposition::{Exposition, Kind};
 /// Content type of the page.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Method texts, in the order of `turnpike_core::http::Method::index`: the numbers of the analytics index.
-const METHOD_TEXTS: [&str; METHODS] = [
-    "OTHER", "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
-];
 /// A family without labels of its own.
 const NO_LABELS: &[(&str, &str)] = &[];
 /// Label of clients' local address: none is bound.
@@ -87,7 +84,7 @@ struct Merged {
 impl Merged {
     fn of(state: &NodeState) -> Self {
         let mut series = Vec::new();
-        for (method, method_text) in METHOD_TEXTS.into_iter().enumerate() {
+        for method in 0..METHODS {
             for class in 0..STATUSES {
                 // Class 0 holds statuses outside 100..=599; any of them finds its cell.
                 let status = if class == 0 { 0 } else { class as u16 + 99 };
@@ -101,7 +98,7 @@ impl Merged {
                 }
                 if count > 0 {
                     series.push(Series {
-                        method: method_text,
+                        method: Method::from_index(method).as_str(),
                         code: status.to_string(),
                         count,
                         seconds: seconds(time_ns),

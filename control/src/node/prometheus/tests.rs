@@ -126,9 +126,9 @@ fn sample(line: &str) -> Option<Sample> {
 
 async fn page() -> (HashMap<String, String>, Vec<Sample>) {
     let state = state(Arc::new(TestSync::default()), |_| {});
-    state.workers[0].record(3, 200, 1_500_000, 100);
-    state.workers[1].record(3, 200, 2_500_000, 50);
-    state.workers[1].record(7, 0, 60_000_000_000, 0);
+    state.workers[0].record(Method::Get.index(), 200, 1_500_000, 100);
+    state.workers[1].record(Method::Get.index(), 200, 2_500_000, 50);
+    state.workers[1].record(Method::Post.index(), 0, 60_000_000_000, 0);
     state.workers[1].active_connections.add(3);
     state.workers[1].reports_dropped.add(9);
     let probes = state.health.evaluate(&ALL_PROBES).await;
