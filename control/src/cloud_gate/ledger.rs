@@ -15,7 +15,7 @@ use crate::bridge::wire::{ApiKey, ApiRecord, Event, EventType, Subscription};
 const TOMBSTONES_MAX: usize = 10_000;
 
 /// The state of one Cloud Gate.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Ledger {
     /// Id of the installation.
@@ -58,17 +58,39 @@ impl Deployment {
 /// Something that changed, for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
-    Published { api: String, file: String, number: u64 },
-    Unpublished { api: String, number: u64 },
-    Subscription { id: String, status: String },
-    Key { id: String, usable: bool },
+    Published {
+        api: String,
+        file: String,
+        number: u64,
+    },
+    Unpublished {
+        api: String,
+        number: u64,
+    },
+    Moved {
+        api: String,
+        file: String,
+    },
+    Subscription {
+        id: String,
+        status: String,
+    },
+    Key {
+        id: String,
+        usable: bool,
+    },
 }
 
 impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Published { api, file, number } => write!(f, "API {api} published from {file}, deployment {number}"),
-            Self::Unpublished { api, number } => write!(f, "API {api} unpublished, deployment {number}"),
+            Self::Published { api, file, number } => {
+                write!(f, "API {api} published from {file}, deployment {number}")
+            }
+            Self::Unpublished { api, number } => {
+                write!(f, "API {api} unpublished, deployment {number}")
+            }
+            Self::Moved { api, file } => write!(f, "API {api} is now in {file}, unchanged"),
             Self::Subscription { id, status } => write!(f, "subscription {id} is now {status}"),
             Self::Key { id, usable: true } => write!(f, "key {id} is now usable"),
             Self::Key { id, usable: false } => write!(f, "key {id} is now revoked or paused"),
@@ -99,7 +121,9 @@ impl Ledger {
     /// Reads a ledger; `None` when there is none yet.
     pub(crate) fn load(path: &Path) -> std::io::Result<Option<Self>> {
         match std::fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(std::io::Error::other),
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(std::io::Error::other),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -134,16 +158,37 @@ impl Ledger {
                 && known.is_published()
                 && known.fingerprint == fingerprint
             {
-                (*file).clone_into(&mut known.file);
+                if known.file != *file {
+                    (*file).clone_into(&mut known.file);
+                    changes.push(Change::Moved {
+                        api: record.id,
+                        file: (*file).to_owned(),
+                    });
+                }
                 continue;
             }
             let number = self.apis.get(&record.id).map_or(0, |known| known.number) + 1;
             let date = self.next_date(now_ms);
-            changes.push(Change::Published { api: record.id.clone(), file: (*file).to_owned(), number });
-            let deployment = publish(record, fingerprint, file, document.plans.clone(), number, date, place);
+            changes.push(Change::Published {
+                api: record.id.clone(),
+                file: (*file).to_owned(),
+                number,
+            });
+            let deployment = publish(
+                record,
+                fingerprint,
+                file,
+                document.plans.clone(),
+                number,
+                date,
+                place,
+            );
             self.apis.insert(document.record.id.clone(), deployment);
         }
-        let present: BTreeSet<&str> = documents.iter().map(|(_, document)| document.record.id.as_str()).collect();
+        let present: BTreeSet<&str> = documents
+            .iter()
+            .map(|(_, document)| document.record.id.as_str())
+            .collect();
         let gone: Vec<String> = self
             .apis
             .iter()
@@ -155,11 +200,25 @@ impl Ledger {
             let date = self.next_date(now_ms);
             if let Some(known) = self.apis.get_mut(&id) {
                 known.number += 1;
-                known.event = api_event(&id, EventType::UnpublishApi, None, known.number, date, place);
-                changes.push(Change::Unpublished { api: id, number: known.number });
+                known.event = api_event(
+                    &id,
+                    EventType::UnpublishApi,
+                    None,
+                    known.number,
+                    date,
+                    place,
+                );
+                changes.push(Change::Unpublished {
+                    api: id,
+                    number: known.number,
+                });
             }
         }
-        prune(&mut self.apis, |known| !known.is_published(), |known| known.event.updated_at);
+        prune(
+            &mut self.apis,
+            |known| !known.is_published(),
+            |known| known.event.updated_at,
+        );
         changes
     }
 
@@ -170,38 +229,62 @@ impl Ledger {
         for (id, known) in &self.subscriptions {
             subscriptions
                 .entry(id.clone())
-                .or_insert_with(|| Subscription { status: Some("CLOSED".to_owned()), ..known.clone() });
+                .or_insert_with(|| Subscription {
+                    status: Some("CLOSED".to_owned()),
+                    ..known.clone()
+                });
         }
         for (id, wanted) in subscriptions {
             let known = self.subscriptions.get(&id);
             let created_at = known.and_then(|known| known.created_at);
-            let dated = |created_at, updated_at| Subscription { created_at, updated_at, ..wanted.clone() };
+            let dated = |created_at, updated_at| Subscription {
+                created_at,
+                updated_at,
+                ..wanted.clone()
+            };
             if known.is_some_and(|known| *known == dated(known.created_at, known.updated_at)) {
                 continue;
             }
             let date = self.next_date(now_ms);
             let status = wanted.status.clone().unwrap_or_default();
-            self.subscriptions.insert(id.clone(), dated(created_at.or(Some(date)), Some(date)));
+            self.subscriptions
+                .insert(id.clone(), dated(created_at.or(Some(date)), Some(date)));
             changes.push(Change::Subscription { id, status });
         }
         let mut keys = consumers.keys;
         for (id, known) in &self.keys {
-            keys.entry(id.clone()).or_insert_with(|| ApiKey { revoked: true, ..known.clone() });
+            keys.entry(id.clone()).or_insert_with(|| ApiKey {
+                revoked: true,
+                ..known.clone()
+            });
         }
         for (id, wanted) in keys {
             let known = self.keys.get(&id);
             let created_at = known.and_then(|known| known.created_at);
-            let dated = |created_at, updated_at| ApiKey { created_at, updated_at, ..wanted.clone() };
+            let dated = |created_at, updated_at| ApiKey {
+                created_at,
+                updated_at,
+                ..wanted.clone()
+            };
             if known.is_some_and(|known| *known == dated(known.created_at, known.updated_at)) {
                 continue;
             }
             let date = self.next_date(now_ms);
             let usable = !wanted.revoked && !wanted.paused;
-            self.keys.insert(id.clone(), dated(created_at.or(Some(date)), Some(date)));
+            self.keys
+                .insert(id.clone(), dated(created_at.or(Some(date)), Some(date)));
             changes.push(Change::Key { id, usable });
         }
-        prune(&mut self.subscriptions, |known| known.status.as_deref() == Some("CLOSED"), |known| known.updated_at);
-        prune(&mut self.keys, |known| known.revoked, |known| known.updated_at);
+        prune(
+            &mut self.subscriptions,
+            |known| known.status.as_deref() == Some("CLOSED"),
+            |known| known.updated_at,
+        );
+        prune(
+            &mut self.keys,
+            |known| known.revoked,
+            |known| known.updated_at,
+        );
         changes
     }
 
@@ -228,18 +311,33 @@ fn publish(
     place: &Place,
 ) -> Deployment {
     record.deployed_at = Some(date);
-    let payload = serde_json::to_string(&record).expect("a record is texts and numbers, which are always JSON");
+    let payload = serde_json::to_string(&record)
+        .expect("a record is texts and numbers, which are always JSON");
     Deployment {
         file: file.to_owned(),
         name: record.name.clone().unwrap_or_default(),
         number,
         fingerprint,
         plans,
-        event: api_event(&record.id, EventType::PublishApi, Some(payload), number, date, place),
+        event: api_event(
+            &record.id,
+            EventType::PublishApi,
+            Some(payload),
+            number,
+            date,
+            place,
+        ),
     }
 }
 
-fn api_event(api: &str, event_type: EventType, payload: Option<String>, number: u64, date: i64, place: &Place) -> Event {
+fn api_event(
+    api: &str,
+    event_type: EventType,
+    payload: Option<String>,
+    number: u64,
+    date: i64,
+    place: &Place,
+) -> Event {
     let property = |name: &str, value: String| (name.to_owned(), Some(value));
     Event {
         id: api.to_owned(),
@@ -260,16 +358,26 @@ fn api_event(api: &str, event_type: EventType, payload: Option<String>, number: 
 
 fn fingerprint(record: &ApiRecord) -> String {
     use std::fmt::Write as _;
-    let bytes = serde_json::to_vec(record).expect("a record is texts and numbers, which are always JSON");
-    Sha256::digest(&bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let bytes =
+        serde_json::to_vec(record).expect("a record is texts and numbers, which are always JSON");
+    Sha256::digest(&bytes)
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
-fn prune<T>(all: &mut BTreeMap<String, T>, is_dead: impl Fn(&T) -> bool, date: impl Fn(&T) -> Option<i64>) {
-    let mut dead: Vec<(Option<i64>, String)> =
-        all.iter().filter(|(_, item)| is_dead(item)).map(|(id, item)| (date(item), id.clone())).collect();
+fn prune<T>(
+    all: &mut BTreeMap<String, T>,
+    is_dead: impl Fn(&T) -> bool,
+    date: impl Fn(&T) -> Option<i64>,
+) {
+    let mut dead: Vec<(Option<i64>, String)> = all
+        .iter()
+        .filter(|(_, item)| is_dead(item))
+        .map(|(id, item)| (date(item), id.clone()))
+        .collect();
     if dead.len() > TOMBSTONES_MAX {
         dead.sort();
         let oldest = dead.len() - TOMBSTONES_MAX;
@@ -285,11 +393,15 @@ mod tests {
     use crate::cloud_gate::source::{Syntax, consumers};
 
     fn place() -> Place {
-        Place { organization: "DEFAULT".to_owned(), environment: "DEFAULT".to_owned() }
+        Place {
+            organization: "DEFAULT".to_owned(),
+            environment: "DEFAULT".to_owned(),
+        }
     }
 
     fn api(path: &str) -> ApiDocument {
-        let text = format!(r#"{{"id":"a","name":"a","proxy":{{"virtual_hosts":[{{"path":"{path}"}}]}}}}"#);
+        let text =
+            format!(r#"{{"id":"a","name":"a","proxy":{{"virtual_hosts":[{{"path":"{path}"}}]}}}}"#);
         ApiDocument::parse("a.json", Syntax::Json, &text).expect("an API")
     }
 
@@ -304,20 +416,43 @@ mod tests {
         let first = ledger.apis["a"].event.clone();
         assert_eq!(first.property("deployment_number"), Some("1"));
         assert_eq!((first.created_at, first.updated_at), (Some(100), Some(100)));
-        assert!(apply(&mut ledger, &[("renamed.json", &api("/a"))], 200).is_empty());
+        let moved = Change::Moved {
+            api: "a".to_owned(),
+            file: "renamed.json".to_owned(),
+        };
+        assert_eq!(
+            apply(&mut ledger, &[("renamed.json", &api("/a"))], 200),
+            [moved]
+        );
+        assert_eq!(
+            ledger.apis["a"].event, first,
+            "a new file name is no deployment"
+        );
         // The clock was set back.
         apply(&mut ledger, &[("a.json", &api("/b"))], 50);
         let second = &ledger.apis["a"].event;
-        assert_eq!((second.property("deployment_number"), second.created_at), (Some("2"), Some(101)));
+        assert_eq!(
+            (second.property("deployment_number"), second.created_at),
+            (Some("2"), Some(101))
+        );
     }
 
     #[test]
     fn an_api_that_goes_is_unpublished_and_comes_back_with_a_higher_number() {
         let mut ledger = Ledger::new(0);
         apply(&mut ledger, &[("a.json", &api("/a"))], 1);
-        assert_eq!(apply(&mut ledger, &[], 2), [Change::Unpublished { api: "a".to_owned(), number: 2 }]);
+        assert_eq!(
+            apply(&mut ledger, &[], 2),
+            [Change::Unpublished {
+                api: "a".to_owned(),
+                number: 2
+            }]
+        );
         let event = &ledger.apis["a"].event;
-        assert_eq!((event.event_type, event.property("api_id")), (EventType::UnpublishApi, Some("a")));
+        assert_eq!(
+            (event.event_type, event.property("api_id")),
+            (EventType::UnpublishApi, Some("a"))
+        );
         assert!(apply(&mut ledger, &[], 3).is_empty(), "unpublished once");
         apply(&mut ledger, &[("a.json", &api("/a"))], 4);
         assert_eq!(ledger.apis["a"].number, 3);
@@ -328,7 +463,11 @@ mod tests {
     fn the_api_of_a_held_file_stays() {
         let mut ledger = Ledger::new(0);
         apply(&mut ledger, &[("a.json", &api("/a"))], 1);
-        assert!(ledger.apply_apis(&[], &BTreeSet::from(["a.json"]), &place(), 2).is_empty());
+        assert!(
+            ledger
+                .apply_apis(&[], &BTreeSet::from(["a.json"]), &place(), 2)
+                .is_empty()
+        );
         assert!(ledger.apis["a"].is_published());
     }
 
@@ -341,12 +480,18 @@ mod tests {
         apply(&mut ledger, &[("a.json", &api("/a"))], 1);
         ledger.save(&path).expect("saved");
         let mut again = Ledger::load(&path).expect("read").expect("there");
-        assert!(apply(&mut again, &[("a.json", &api("/a"))], 5).is_empty(), "an unchanged file is no new deployment");
+        assert!(
+            apply(&mut again, &[("a.json", &api("/a"))], 5).is_empty(),
+            "an unchanged file is no new deployment"
+        );
         assert_eq!(again.apis["a"].event, ledger.apis["a"].event);
         apply(&mut again, &[("a.json", &api("/changed-while-down"))], 6);
         assert_eq!(again.apis["a"].number, 2);
         std::fs::write(&path, "{").expect("written");
-        assert!(Ledger::load(&path).is_err(), "a broken ledger is not taken for none");
+        assert!(
+            Ledger::load(&path).is_err(),
+            "a broken ledger is not taken for none"
+        );
     }
 
     #[test]
@@ -361,15 +506,33 @@ mod tests {
         let wanted = consumers(&ledger, one);
         assert_eq!(ledger.apply_consumers(wanted, 10).len(), 2);
         let wanted = consumers(&ledger, one);
-        assert!(ledger.apply_consumers(wanted, 20).is_empty(), "no change, no date");
+        assert!(
+            ledger.apply_consumers(wanted, 20).is_empty(),
+            "no change, no date"
+        );
         assert_eq!(ledger.apply_consumers(Consumers::default(), 30).len(), 2);
         let subscription = ledger.subscriptions.values().next().expect("one");
-        assert_eq!((subscription.status.as_deref(), subscription.created_at), (Some("CLOSED"), Some(10)));
+        assert_eq!(
+            (subscription.status.as_deref(), subscription.created_at),
+            (Some("CLOSED"), Some(10))
+        );
         assert_eq!(subscription.updated_at, Some(30));
         assert!(ledger.keys.values().all(|key| key.revoked));
-        assert!(ledger.apply_consumers(Consumers::default(), 40).is_empty(), "closed once");
+        assert!(
+            ledger.apply_consumers(Consumers::default(), 40).is_empty(),
+            "closed once"
+        );
         let wanted = consumers(&ledger, one);
         ledger.apply_consumers(wanted, 50);
-        assert_eq!(ledger.subscriptions.values().next().expect("one").status.as_deref(), Some("ACCEPTED"));
+        assert_eq!(
+            ledger
+                .subscriptions
+                .values()
+                .next()
+                .expect("one")
+                .status
+                .as_deref(),
+            Some("ACCEPTED")
+        );
     }
 }

@@ -29,7 +29,10 @@ impl EventSearch {
             && applies(self.to).is_none_or(|to| event.updated_at.is_some_and(|at| at < to))
             && concerns(event.environments.as_deref(), &self.environments)
             && concerns(event.organizations.as_deref(), &self.organizations)
-            && self.properties.iter().all(|(name, wanted)| has_property(event, name, wanted))
+            && self
+                .properties
+                .iter()
+                .all(|(name, wanted)| has_property(event, name, wanted))
     }
 }
 
@@ -43,7 +46,9 @@ fn has_property(event: &Event, name: &str, wanted: &Value) -> bool {
     match wanted {
         Value::Null => true,
         Value::Array(any) if any.is_empty() => true,
-        Value::Array(any) => any.iter().any(|wanted| wanted.as_str().is_some() && event.property(name) == wanted.as_str()),
+        Value::Array(any) => any
+            .iter()
+            .any(|wanted| wanted.as_str().is_some() && event.property(name) == wanted.as_str()),
         Value::String(text) => event.property(name) == Some(text),
         other => event.property(name) == Some(other.to_string().as_str()),
     }
@@ -96,24 +101,47 @@ impl SubscriptionSearch {
             && one_of(&common.plans, subscription.plan.as_deref())
             && one_of(&common.statuses, subscription.status.as_deref())
             && one_of(&self.reference_ids, subscription.reference_id.as_deref())
-            && one_of(&self.reference_types, subscription.reference_type.as_deref())
+            && one_of(
+                &self.reference_types,
+                subscription.reference_type.as_deref(),
+            )
             && one_of(&self.applications, subscription.application.as_deref())
-            && equal(self.reference_type.as_deref(), subscription.reference_type.as_deref())
+            && equal(
+                self.reference_type.as_deref(),
+                subscription.reference_type.as_deref(),
+            )
             && equal(self.client_id.as_deref(), subscription.client_id.as_deref())
-            && !subscription.api.as_ref().is_some_and(|api| self.excluded_apis.contains(api))
+            && !subscription
+                .api
+                .as_ref()
+                .is_some_and(|api| self.excluded_apis.contains(api))
             && within(common.from, common.to, subscription.updated_at)
-            && ends_within(common.ending_at_after, common.ending_at_before, common.include_without_end, end)
+            && ends_within(
+                common.ending_at_after,
+                common.ending_at_before,
+                common.include_without_end,
+                end,
+            )
     }
 }
 
 /// Whether a key is meant; both ends of the window belong to it.
 pub(crate) fn key_matches(criteria: &ApiKeyCriteria, key: &ApiKey) -> bool {
-    (criteria.subscriptions.is_empty() || key.subscriptions.iter().any(|id| criteria.subscriptions.contains(id)))
+    (criteria.subscriptions.is_empty()
+        || key
+            .subscriptions
+            .iter()
+            .any(|id| criteria.subscriptions.contains(id)))
         && one_of(&criteria.environments, key.environment_id.as_deref())
         && (criteria.include_revoked || !key.revoked)
         && (criteria.include_federated || !key.federated)
         && within(criteria.from, criteria.to, key.updated_at)
-        && ends_within(criteria.expire_after, criteria.expire_before, criteria.include_without_expiration, key.expire_at)
+        && ends_within(
+            criteria.expire_after,
+            criteria.expire_before,
+            criteria.include_without_expiration,
+            key.expire_at,
+        )
 }
 
 /// A bound of zero or less is no bound.
@@ -126,11 +154,20 @@ fn within(from: Option<i64>, to: Option<i64>, at: Option<i64>) -> bool {
         && applies(to).is_none_or(|to| at.is_some_and(|at| at <= to))
 }
 
-fn ends_within(after: Option<i64>, before: Option<i64>, without_end: bool, end: Option<i64>) -> bool {
+fn ends_within(
+    after: Option<i64>,
+    before: Option<i64>,
+    without_end: bool,
+    end: Option<i64>,
+) -> bool {
     if applies(after).is_none() && applies(before).is_none() {
         return true;
     }
-    if end.is_none() { without_end } else { within(after, before, end) }
+    if end.is_none() {
+        without_end
+    } else {
+        within(after, before, end)
+    }
 }
 
 fn one_of(wanted: &[String], found: Option<&str>) -> bool {
@@ -151,7 +188,11 @@ where
 
 /// Page `page`, counted from 0, of `size` items.
 pub(crate) fn page<T>(items: Vec<T>, page: usize, size: usize) -> Vec<T> {
-    items.into_iter().skip(page.saturating_mul(size)).take(size).collect()
+    items
+        .into_iter()
+        .skip(page.saturating_mul(size))
+        .take(size)
+        .collect()
 }
 
 #[cfg(test)]
@@ -175,27 +216,44 @@ mod tests {
             (json!({"from": -30001, "to": -1}), true),
             (json!({"types": ["START_API"]}), false),
             (json!({"types": ["PUBLISH_API", "SOMETHING_NEW"]}), true),
-            (json!({"types": null, "properties": null, "environments": null}), true),
+            (
+                json!({"types": null, "properties": null, "environments": null}),
+                true,
+            ),
         ] {
             let search: EventSearch = serde_json::from_value(criteria.clone()).expect("criteria");
-            assert_eq!(search.matches("PUBLISH_API", &event), expected, "{criteria}");
+            assert_eq!(
+                search.matches("PUBLISH_API", &event),
+                expected,
+                "{criteria}"
+            );
         }
     }
 
     #[test]
     fn events_without_environments_concern_all_of_them() {
-        for (environments, expected) in
-            [(json!(null), true), (json!([]), true), (json!(["E1", "E2"]), true), (json!(["E2"]), false)]
-        {
-            let event = event(json!({"id":"a","type":"PUBLISH_API","environments": environments.clone()}));
-            let search: EventSearch = serde_json::from_value(json!({"environments": ["E1"]})).expect("criteria");
-            assert_eq!(search.matches("PUBLISH_API", &event), expected, "{environments}");
+        for (environments, expected) in [
+            (json!(null), true),
+            (json!([]), true),
+            (json!(["E1", "E2"]), true),
+            (json!(["E2"]), false),
+        ] {
+            let event =
+                event(json!({"id":"a","type":"PUBLISH_API","environments": environments.clone()}));
+            let search: EventSearch =
+                serde_json::from_value(json!({"environments": ["E1"]})).expect("criteria");
+            assert_eq!(
+                search.matches("PUBLISH_API", &event),
+                expected,
+                "{environments}"
+            );
         }
     }
 
     #[test]
     fn a_property_may_be_one_value_or_any_of_several() {
-        let event = event(json!({"id":"a","type":"PUBLISH_API","properties":{"api_id":"a","n":"3"}}));
+        let event =
+            event(json!({"id":"a","type":"PUBLISH_API","properties":{"api_id":"a","n":"3"}}));
         for (properties, expected) in [
             (json!({"api_id": "a"}), true),
             (json!({"api_id": "b"}), false),
@@ -204,8 +262,14 @@ mod tests {
             (json!({"api_id": "a", "gateway_id": "x"}), false),
             (json!({"n": 3}), true),
         ] {
-            let search: EventSearch = serde_json::from_value(json!({"properties": properties.clone()})).expect("criteria");
-            assert_eq!(search.matches("PUBLISH_API", &event), expected, "{properties}");
+            let search: EventSearch =
+                serde_json::from_value(json!({"properties": properties.clone()}))
+                    .expect("criteria");
+            assert_eq!(
+                search.matches("PUBLISH_API", &event),
+                expected,
+                "{properties}"
+            );
         }
     }
 
@@ -217,7 +281,10 @@ mod tests {
         }))
         .expect("a subscription");
         for (criteria, expected) in [
-            (json!({"plans":["p"],"statuses":["ACCEPTED"],"endingAtAfter":400,"includeWithoutEnd":true}), true),
+            (
+                json!({"plans":["p"],"statuses":["ACCEPTED"],"endingAtAfter":400,"includeWithoutEnd":true}),
+                true,
+            ),
             (json!({"endingAtAfter":501,"includeWithoutEnd":true}), false),
             (json!({"endingAtBefore":499}), false),
             (json!({"statuses":["CLOSED"]}), false),
@@ -227,12 +294,19 @@ mod tests {
             (json!({"excludedApis":["a"]}), false),
             (json!({"applications":["y"]}), false),
             (json!({"clientId":"c"}), false),
-            (json!({"ids":null,"apis":null,"referenceType":null,"clientId":null,"from":-1,"endingAtBefore":-1}), true),
+            (
+                json!({"ids":null,"apis":null,"referenceType":null,"clientId":null,"from":-1,"endingAtBefore":-1}),
+                true,
+            ),
         ] {
-            let search: SubscriptionSearch = serde_json::from_value(criteria.clone()).expect("criteria");
+            let search: SubscriptionSearch =
+                serde_json::from_value(criteria.clone()).expect("criteria");
             assert_eq!(search.matches(&subscription), expected, "{criteria}");
         }
-        let endless = Subscription { ending_at: None, ..subscription };
+        let endless = Subscription {
+            ending_at: None,
+            ..subscription
+        };
         for (without_end, expected) in [(true, true), (false, false)] {
             let criteria = json!({"endingAtAfter": 400, "includeWithoutEnd": without_end});
             let search: SubscriptionSearch = serde_json::from_value(criteria).expect("criteria");
@@ -244,22 +318,33 @@ mod tests {
     fn revoked_and_expired_keys_are_found_only_when_asked_for() {
         let key = |value: Value| serde_json::from_value::<ApiKey>(value).expect("a key");
         let plain = key(json!({"id":"k","key":"x","subscriptions":["s1","s2"],"updatedAt":100}));
-        let revoked = key(json!({"id":"k","key":"x","subscriptions":["s1"],"revoked":true,"updatedAt":100}));
-        let expiring = key(json!({"id":"k","key":"x","subscriptions":["s1"],"expireAt":50,"updatedAt":100}));
+        let revoked =
+            key(json!({"id":"k","key":"x","subscriptions":["s1"],"revoked":true,"updatedAt":100}));
+        let expiring =
+            key(json!({"id":"k","key":"x","subscriptions":["s1"],"expireAt":50,"updatedAt":100}));
         for (criteria, found, expected) in [
             (json!({}), &plain, true),
             (json!({}), &revoked, false),
             (json!({"includeRevoked":true}), &revoked, true),
             (json!({"subscriptions":["s2"]}), &plain, true),
             (json!({"subscriptions":["s3"]}), &plain, false),
-            (json!({"expireAfter":40,"includeWithoutExpiration":true}), &plain, true),
+            (
+                json!({"expireAfter":40,"includeWithoutExpiration":true}),
+                &plain,
+                true,
+            ),
             (json!({"expireAfter":40}), &plain, false),
             (json!({"expireAfter":40}), &expiring, true),
-            (json!({"expireAfter":60,"includeWithoutExpiration":true}), &expiring, false),
+            (
+                json!({"expireAfter":60,"includeWithoutExpiration":true}),
+                &expiring,
+                false,
+            ),
             (json!({"to":100}), &plain, true),
             (json!({"to":99}), &plain, false),
         ] {
-            let search: ApiKeyCriteria = serde_json::from_value(criteria.clone()).expect("criteria");
+            let search: ApiKeyCriteria =
+                serde_json::from_value(criteria.clone()).expect("criteria");
             assert_eq!(key_matches(&search, found), expected, "{criteria}");
         }
     }

@@ -49,7 +49,10 @@ struct DeclaredKey {
 // The key is a secret: it must not reach a log through `{:?}`.
 impl std::fmt::Debug for DeclaredKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DeclaredKey").field("key", &"***").field("expire_at", &self.expire_at).finish_non_exhaustive()
+        f.debug_struct("DeclaredKey")
+            .field("key", &"***")
+            .field("expire_at", &self.expire_at)
+            .finish_non_exhaustive()
     }
 }
 
@@ -78,7 +81,9 @@ impl Status {
 
 /// Reads the file; a file with only comments declares nothing.
 pub(crate) fn parse(syntax: Syntax, text: &str) -> Result<Vec<Declared>, Problem> {
-    Ok(syntax.parse::<Option<Vec<Declared>>>(text)?.unwrap_or_default())
+    Ok(syntax
+        .parse::<Option<Vec<Declared>>>(text)?
+        .unwrap_or_default())
 }
 
 /// What the entries mean on the wire, without dates of change.
@@ -125,7 +130,10 @@ impl Consumers {
             .ok_or_else(|| format!("the API has no plan with the id or name {:?}", entry.plan))?;
         let id = stable_id(&["subscription", &entry.application, &entry.api, &plan.id]);
         if self.subscriptions.contains_key(&id) {
-            return Err(format!("the application is subscribed to plan {:?} twice", entry.plan));
+            return Err(format!(
+                "the application is subscribed to plan {:?} twice",
+                entry.plan
+            ));
         }
         if entry.keys.iter().any(|key| key.key.trim().is_empty()) {
             return Err("a key is empty".to_owned());
@@ -159,13 +167,21 @@ impl Consumers {
     }
 
     /// One application may use one key for several subscriptions; that is one key on the wire.
-    fn add_key(&mut self, entry: &Declared, key: &DeclaredKey, subscription: &str, environment: &str) -> Result<(), String> {
+    fn add_key(
+        &mut self,
+        entry: &Declared,
+        key: &DeclaredKey,
+        subscription: &str,
+        environment: &str,
+    ) -> Result<(), String> {
         let id = stable_id(&["key", &entry.application, &key.key]);
         let shared_by_others = self.keys.values().any(|other| {
             other.key == key.key
                 && other.id != id
                 && other.subscriptions.iter().any(|id| {
-                    self.subscriptions.get(id).is_some_and(|other| other.api.as_deref() == Some(entry.api.as_str()))
+                    self.subscriptions
+                        .get(id)
+                        .is_some_and(|other| other.api.as_deref() == Some(entry.api.as_str()))
                 })
         });
         if shared_by_others {
@@ -181,10 +197,19 @@ impl Consumers {
             paused: key.paused,
             ..ApiKey::default()
         });
-        if (known.expire_at, known.revoked, known.paused) != (key.expire_at, key.revoked, key.paused) {
-            return Err("one of its keys is declared elsewhere with another expireAt, revoked or paused".to_owned());
+        if (known.expire_at, known.revoked, known.paused)
+            != (key.expire_at, key.revoked, key.paused)
+        {
+            return Err(
+                "one of its keys is declared elsewhere with another expireAt, revoked or paused"
+                    .to_owned(),
+            );
         }
-        if !known.subscriptions.iter().any(|other| other == subscription) {
+        if !known
+            .subscriptions
+            .iter()
+            .any(|other| other == subscription)
+        {
             known.subscriptions.push(subscription.to_owned());
         }
         Ok(())
@@ -201,7 +226,9 @@ fn stable_id(parts: &[&str]) -> String {
     let digest = hash.finalize();
     let mut front = [0_u8; 16];
     front.copy_from_slice(&digest[..16]);
-    uuid::Builder::from_custom_bytes(front).into_uuid().to_string()
+    uuid::Builder::from_custom_bytes(front)
+        .into_uuid()
+        .to_string()
 }
 
 /// A date: Unix milliseconds, or ISO-8601 text with an offset.
@@ -229,8 +256,14 @@ mod tests {
 
     fn resolved(text: &str) -> Consumers {
         let declared = parse(Syntax::Yaml, text).expect("entries");
-        let plans = [PlanName { id: "p1".to_owned(), name: "Gold".to_owned() }];
-        let other = [PlanName { id: "p2".to_owned(), name: "Gold".to_owned() }];
+        let plans = [PlanName {
+            id: "p1".to_owned(),
+            name: "Gold".to_owned(),
+        }];
+        let other = [PlanName {
+            id: "p2".to_owned(),
+            name: "Gold".to_owned(),
+        }];
         resolve(&declared, "DEFAULT", |api| match api {
             "hello" => Some(plans.as_slice()),
             "orders" => Some(other.as_slice()),
@@ -249,9 +282,17 @@ mod tests {
         assert_eq!(subscription.status.as_deref(), Some("ACCEPTED"));
         assert_eq!(subscription.ending_at, Some(1_893_456_000_000));
         assert_eq!(first.keys.len(), 2);
-        assert!(first.keys.values().all(|key| key.subscriptions == [subscription.id.clone()]));
+        assert!(
+            first
+                .keys
+                .values()
+                .all(|key| key.subscriptions == [subscription.id.clone()])
+        );
         let paused = resolved(&text.replace("plan: Gold", "plan: p1\n  status: PAUSED"));
-        assert_eq!(paused.subscriptions.keys().next(), first.subscriptions.keys().next());
+        assert_eq!(
+            paused.subscriptions.keys().next(),
+            first.subscriptions.keys().next()
+        );
     }
 
     #[test]
@@ -261,7 +302,16 @@ mod tests {
         );
         assert!(consumers.problems.is_empty());
         assert_eq!(consumers.keys.len(), 1);
-        assert_eq!(consumers.keys.values().next().expect("one").subscriptions.len(), 2);
+        assert_eq!(
+            consumers
+                .keys
+                .values()
+                .next()
+                .expect("one")
+                .subscriptions
+                .len(),
+            2
+        );
     }
 
     #[test]
@@ -269,8 +319,14 @@ mod tests {
         for (text, reason) in [
             ("- {application: a, api: nope, plan: p}", "no API"),
             ("- {application: a, api: hello, plan: Silver}", "\"Silver\""),
-            ("- {application: a, api: hello, plan: p1}\n- {application: a, api: hello, plan: Gold}", "twice"),
-            ("- {application: a, api: hello, plan: p1, keys: [{key: ' '}]}", "empty"),
+            (
+                "- {application: a, api: hello, plan: p1}\n- {application: a, api: hello, plan: Gold}",
+                "twice",
+            ),
+            (
+                "- {application: a, api: hello, plan: p1, keys: [{key: ' '}]}",
+                "empty",
+            ),
             (
                 "- {application: a, api: hello, plan: p1, keys: [{key: secret}]}\n- {application: b, api: hello, plan: p1, keys: [{key: secret}]}",
                 "another application",
@@ -282,8 +338,16 @@ mod tests {
         ] {
             let problems = resolved(text).problems;
             assert_eq!(problems.len(), 1, "{text}");
-            assert!(problems[0].reason.contains(reason), "{text}: {}", problems[0].reason);
-            assert!(!problems[0].reason.contains("secret"), "{}", problems[0].reason);
+            assert!(
+                problems[0].reason.contains(reason),
+                "{text}: {}",
+                problems[0].reason
+            );
+            assert!(
+                !problems[0].reason.contains("secret"),
+                "{}",
+                problems[0].reason
+            );
         }
     }
 

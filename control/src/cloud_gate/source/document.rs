@@ -27,7 +27,9 @@ impl ApiDocument {
     /// Reads the text of `file`.
     pub(crate) fn parse(file: &str, syntax: Syntax, text: &str) -> Result<Self, Problem> {
         let Value::Object(document) = syntax.parse(text)? else {
-            return Err(Problem::whole("expected an object: a V2 or V4 API definition"));
+            return Err(Problem::whole(
+                "expected an object: a V2 or V4 API definition",
+            ));
         };
         let mut definition = unwrap_envelope(document)?;
         let v4 = is_v4(&definition)?;
@@ -38,14 +40,22 @@ impl ApiDocument {
         let id = text_or_insert(&mut definition, "id", || slug(stem))?;
         let name = text_or_insert(&mut definition, "name", || stem.to_owned())?;
         let plans = complete_plans(&mut definition, &id, v4)?;
-        let stopped = definition.remove("state").is_some_and(|state| state.as_str() == Some("STOPPED"));
+        let stopped = definition
+            .remove("state")
+            .is_some_and(|state| state.as_str() == Some("STOPPED"));
         let version = definition.get(if v4 { "apiVersion" } else { "version" });
         let record = ApiRecord {
             id,
             name: Some(name),
             version: version.and_then(Value::as_str).map(str::to_owned),
             definition_version: Some(if v4 { "4.0.0" } else { "2.0.0" }.to_owned()),
-            api_type: v4.then(|| definition.get("type").and_then(Value::as_str).unwrap_or("proxy").to_owned()),
+            api_type: v4.then(|| {
+                definition
+                    .get("type")
+                    .and_then(Value::as_str)
+                    .unwrap_or("proxy")
+                    .to_owned()
+            }),
             lifecycle_state: Some(if stopped { "STOPPED" } else { "STARTED" }.to_owned()),
             definition: Some(Value::Object(definition).to_string()),
             environment_id: None,
@@ -57,25 +67,44 @@ impl ApiDocument {
 
 /// Tells V4 from V2 by what the definition says, else by what it has.
 fn is_v4(definition: &Map<String, Value>) -> Result<bool, Problem> {
-    let declared = ["definitionVersion", "gravitee"].iter().find_map(|member| definition.get(*member)?.as_str());
+    let declared = ["definitionVersion", "gravitee"]
+        .iter()
+        .find_map(|member| definition.get(*member)?.as_str());
     let v4 = match declared {
         Some("4.0.0" | "V4" | "v4") => true,
         Some("2.0.0" | "V2" | "v2") => false,
         Some(other) => {
-            return Err(Problem::whole(format!("expected definition version 2.0.0 or 4.0.0, found {other:?}")));
+            return Err(Problem::whole(format!(
+                "expected definition version 2.0.0 or 4.0.0, found {other:?}"
+            )));
         }
         None => definition.contains_key("listeners") || definition.contains_key("endpointGroups"),
     };
     let (expected, present) = if v4 {
-        ("`listeners` and `endpointGroups`", has_items(definition, "listeners") && has_items(definition, "endpointGroups"))
+        (
+            "`listeners` and `endpointGroups`",
+            has_items(definition, "listeners") && has_items(definition, "endpointGroups"),
+        )
     } else {
-        ("`proxy` (V2), or `listeners` and `endpointGroups` (V4)", definition.get("proxy").is_some_and(Value::is_object))
+        (
+            "`proxy` (V2), or `listeners` and `endpointGroups` (V4)",
+            definition.get("proxy").is_some_and(Value::is_object),
+        )
     };
-    if present { Ok(v4) } else { Err(Problem::whole(format!("expected {expected} in an API definition, found neither"))) }
+    if present {
+        Ok(v4)
+    } else {
+        Err(Problem::whole(format!(
+            "expected {expected} in an API definition, found neither"
+        )))
+    }
 }
 
 fn has_items(definition: &Map<String, Value>, member: &str) -> bool {
-    definition.get(member).and_then(Value::as_array).is_some_and(|items| !items.is_empty())
+    definition
+        .get(member)
+        .and_then(Value::as_array)
+        .is_some_and(|items| !items.is_empty())
 }
 
 fn text_or_insert(
@@ -90,19 +119,28 @@ fn text_or_insert(
             object.insert(member.to_owned(), Value::from(text.clone()));
             Ok(text)
         }
-        Some(other) => Err(Problem::whole(format!("expected a text as `{member}`, found {other}"))),
+        Some(other) => Err(Problem::whole(format!(
+            "expected a text as `{member}`, found {other}"
+        ))),
     }
 }
 
 /// Gives plans the ids, names and status they need, leaves closed ones out as a control plane does, and adds a key-less plan
 /// to a definition that says nothing about plans. An empty list is an answer (no plan, so not deployed), not silence.
-fn complete_plans(definition: &mut Map<String, Value>, api: &str, v4: bool) -> Result<Vec<PlanName>, Problem> {
+fn complete_plans(
+    definition: &mut Map<String, Value>,
+    api: &str,
+    v4: bool,
+) -> Result<Vec<PlanName>, Problem> {
     match definition.get_mut("plans") {
         None | Some(Value::Null) => {
             definition.insert("plans".to_owned(), json!([key_less(api, v4)]));
         }
         Some(Value::Array(plans)) => plans.retain(|plan| {
-            !plan.get("status").and_then(Value::as_str).is_some_and(|status| status.eq_ignore_ascii_case("closed"))
+            !plan
+                .get("status")
+                .and_then(Value::as_str)
+                .is_some_and(|status| status.eq_ignore_ascii_case("closed"))
         }),
         Some(_) => return Err(Problem::whole("expected an array as `plans`")),
     }
@@ -110,14 +148,20 @@ fn complete_plans(definition: &mut Map<String, Value>, api: &str, v4: bool) -> R
     let mut problem = None;
     each(definition.get_mut("plans"), |plan| {
         let position = names.len();
-        let completed = text_or_insert(plan, "name", || format!("plan-{position}")).and_then(|name| {
-            let id = text_or_insert(plan, "id", || format!("{api}-{}", slug(&name)))?;
-            text_or_insert(plan, "status", || if v4 { "published" } else { "PUBLISHED" }.to_owned())?;
-            Ok(PlanName { id, name })
-        });
+        let completed =
+            text_or_insert(plan, "name", || format!("plan-{position}")).and_then(|name| {
+                let id = text_or_insert(plan, "id", || format!("{api}-{}", slug(&name)))?;
+                text_or_insert(plan, "status", || {
+                    if v4 { "published" } else { "PUBLISHED" }.to_owned()
+                })?;
+                Ok(PlanName { id, name })
+            });
         match completed {
             Ok(plan) if names.iter().any(|other| other.id == plan.id) => {
-                problem = Some(Problem::whole(format!("two plans have the id {:?}", plan.id)));
+                problem = Some(Problem::whole(format!(
+                    "two plans have the id {:?}",
+                    plan.id
+                )));
             }
             Ok(plan) => names.push(plan),
             Err(found) => problem = Some(found),
@@ -146,7 +190,11 @@ pub(crate) fn slug(name: &str) -> String {
         }
     }
     let trimmed = slug.trim_end_matches('-');
-    if trimmed.is_empty() { "api".to_owned() } else { trimmed.to_owned() }
+    if trimmed.is_empty() {
+        "api".to_owned()
+    } else {
+        trimmed.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -158,16 +206,32 @@ mod tests {
         "endpointGroups":[{"name":"g","type":"http-proxy","endpoints":[]}]PLANS}"#;
 
     fn definition(document: &ApiDocument) -> Value {
-        serde_json::from_str(document.record.definition.as_deref().expect("a definition")).expect("JSON")
+        serde_json::from_str(document.record.definition.as_deref().expect("a definition"))
+            .expect("JSON")
     }
 
     #[test]
     fn a_v4_definition_without_plans_gets_a_key_less_one_and_one_with_an_empty_list_does_not() {
-        let open = ApiDocument::parse("My API.json", Syntax::Json, &V4.replace("PLANS", "")).expect("an API");
-        assert_eq!((open.record.id.as_str(), open.record.definition_version.as_deref()), ("my-api", Some("4.0.0")));
-        assert_eq!(definition(&open)["plans"][0]["security"]["type"], "key-less");
+        let open = ApiDocument::parse("My API.json", Syntax::Json, &V4.replace("PLANS", ""))
+            .expect("an API");
+        assert_eq!(
+            (
+                open.record.id.as_str(),
+                open.record.definition_version.as_deref()
+            ),
+            ("my-api", Some("4.0.0"))
+        );
+        assert_eq!(
+            definition(&open)["plans"][0]["security"]["type"],
+            "key-less"
+        );
         assert_eq!(definition(&open)["id"], "my-api");
-        let closed = ApiDocument::parse("a.json", Syntax::Json, &V4.replace("PLANS", r#","plans":[]"#)).expect("an API");
+        let closed = ApiDocument::parse(
+            "a.json",
+            Syntax::Json,
+            &V4.replace("PLANS", r#","plans":[]"#),
+        )
+        .expect("an API");
         assert_eq!(definition(&closed)["plans"], json!([]));
     }
 
@@ -178,7 +242,13 @@ mod tests {
             r#","plans":[{"name":"Gold Plan","security":{"type":"api-key"}},{"id":"x","name":"old","status":"CLOSED"}]"#,
         );
         let document = ApiDocument::parse("a.json", Syntax::Json, &text).expect("an API");
-        assert_eq!(document.plans, [PlanName { id: "a-gold-plan".to_owned(), name: "Gold Plan".to_owned() }]);
+        assert_eq!(
+            document.plans,
+            [PlanName {
+                id: "a-gold-plan".to_owned(),
+                name: "Gold Plan".to_owned()
+            }]
+        );
         assert_eq!(definition(&document)["plans"][0]["status"], "published");
     }
 
@@ -203,7 +273,10 @@ mod tests {
         assert_eq!(document.record.lifecycle_state.as_deref(), Some("STOPPED"));
         assert_eq!(definition["definitionVersion"], "4.0.0");
         assert_eq!(definition["listeners"][0]["type"], "http");
-        assert_eq!(definition["endpointGroups"][0]["loadBalancer"]["type"], "round-robin");
+        assert_eq!(
+            definition["endpointGroups"][0]["loadBalancer"]["type"],
+            "round-robin"
+        );
         assert_eq!(definition["plans"][0]["security"]["type"], "key-less");
         assert!(definition.get("state").is_none() && definition.get("lifecycleState").is_none());
     }
@@ -217,16 +290,24 @@ mod tests {
             (r#"{"definitionVersion":"4.0.0","proxy":{}}"#, "`listeners`"),
             (r#"{"id":7,"proxy":{}}"#, "as `id`"),
             (r#"{"proxy":{},"plans":{}}"#, "as `plans`"),
-            (r#"{"proxy":{},"plans":[{"id":"a"},{"id":"a"}]}"#, "two plans"),
+            (
+                r#"{"proxy":{},"plans":[{"id":"a"},{"id":"a"}]}"#,
+                "two plans",
+            ),
         ] {
             let problem = ApiDocument::parse("x.json", Syntax::Json, text).expect_err(text);
-            assert!(problem.reason.contains(reason), "{text}: {}", problem.reason);
+            assert!(
+                problem.reason.contains(reason),
+                "{text}: {}",
+                problem.reason
+            );
         }
     }
 
     #[test]
     fn every_sample_definition_of_an_api_is_read() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/contracts/samples/definitions");
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../shared/contracts/samples/definitions");
         if !root.is_dir() {
             eprintln!("skipped: no sample definitions at {}", root.display());
             return;
@@ -234,9 +315,14 @@ mod tests {
         for folder in ["v2", "v4"] {
             for entry in std::fs::read_dir(root.join(folder)).expect("a folder") {
                 let path = entry.expect("an entry").path();
-                let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+                let name = path
+                    .file_name()
+                    .expect("a name")
+                    .to_string_lossy()
+                    .into_owned();
                 let text = std::fs::read_to_string(&path).expect("a text");
-                ApiDocument::parse(&name, Syntax::Json, &text).unwrap_or_else(|problem| panic!("{}", problem.in_file(&name)));
+                ApiDocument::parse(&name, Syntax::Json, &text)
+                    .unwrap_or_else(|problem| panic!("{}", problem.in_file(&name)));
             }
         }
     }

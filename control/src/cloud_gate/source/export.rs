@@ -19,13 +19,20 @@ const MANAGEMENT_MEMBERS: [&str; 10] = [
 ];
 
 /// Takes the definition out of an export envelope; anything else is returned as it is.
-pub(crate) fn unwrap_envelope(mut document: Map<String, Value>) -> Result<Map<String, Value>, Problem> {
-    if !document.contains_key("api") || document.contains_key("proxy") || document.contains_key("listeners") {
+pub(crate) fn unwrap_envelope(
+    mut document: Map<String, Value>,
+) -> Result<Map<String, Value>, Problem> {
+    if !document.contains_key("api")
+        || document.contains_key("proxy")
+        || document.contains_key("listeners")
+    {
         drop_management_members(&mut document);
         return Ok(document);
     }
     let Some(Value::Object(mut definition)) = document.remove("api") else {
-        return Err(Problem::whole("expected an object as member `api` of the export"));
+        return Err(Problem::whole(
+            "expected an object as member `api` of the export",
+        ));
     };
     if let Some(plans) = document.remove("plans").filter(|plans| !plans.is_null()) {
         definition.insert("plans".to_owned(), plans);
@@ -42,7 +49,9 @@ pub(crate) fn lower_names(definition: &mut Map<String, Value>) {
     lower(definition, "type");
     each(definition.get_mut("listeners"), |listener| {
         lower(listener, "type");
-        each(listener.get_mut("entrypoints"), |entrypoint| lower(entrypoint, "qos"));
+        each(listener.get_mut("entrypoints"), |entrypoint| {
+            lower(entrypoint, "qos")
+        });
     });
     each(definition.get_mut("endpointGroups"), |group| {
         if let Some(Value::Object(balancer)) = group.get_mut("loadBalancer") {
@@ -64,7 +73,11 @@ pub(crate) fn lower_names(definition: &mut Map<String, Value>) {
 }
 
 fn lower_flows(holder: &mut Map<String, Value>) {
-    each(holder.get_mut("flows"), |flow| each(flow.get_mut("selectors"), |selector| lower(selector, "type")));
+    each(holder.get_mut("flows"), |flow| {
+        each(flow.get_mut("selectors"), |selector| {
+            lower(selector, "type")
+        })
+    });
 }
 
 fn lower(object: &mut Map<String, Value>, member: &str) {
@@ -80,6 +93,9 @@ fn drop_management_members(object: &mut Map<String, Value>) {
 /// Calls `visit` for each object of an array; anything else has nothing to visit.
 pub(crate) fn each(array: Option<&mut Value>, mut visit: impl FnMut(&mut Map<String, Value>)) {
     if let Some(Value::Array(items)) = array {
-        items.iter_mut().filter_map(Value::as_object_mut).for_each(&mut visit);
+        items
+            .iter_mut()
+            .filter_map(Value::as_object_mut)
+            .for_each(&mut visit);
     }
 }

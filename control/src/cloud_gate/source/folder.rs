@@ -56,7 +56,11 @@ pub(crate) enum Subscriptions<'a> {
 impl Folder {
     /// A folder that was not looked at yet.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, files: BTreeMap::new(), crowded: 0 }
+        Self {
+            path,
+            files: BTreeMap::new(),
+            crowded: 0,
+        }
     }
 
     /// Where it is.
@@ -69,13 +73,19 @@ impl Folder {
         let mut present = BTreeMap::new();
         for entry in std::fs::read_dir(&self.path)? {
             let entry = entry?;
-            let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
+            let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+                continue;
+            };
             if name.starts_with('.') {
                 continue;
             }
-            let Some(syntax) = Syntax::of(&name) else { continue };
+            let Some(syntax) = Syntax::of(&name) else {
+                continue;
+            };
             // Follows links: a mounted volume (a Kubernetes ConfigMap) is made of them.
-            let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
+            let Ok(metadata) = std::fs::metadata(entry.path()) else {
+                continue;
+            };
             if metadata.is_file() {
                 present.insert(name, (syntax, metadata));
             }
@@ -87,13 +97,19 @@ impl Folder {
         let mut changed = self.files.len() != before;
         for (name, (syntax, metadata)) in present.into_iter().take(FILES_MAX) {
             let changed_at = metadata.modified().ok();
-            let settled = changed_at.is_some_and(|at| now.duration_since(at).is_ok_and(|age| age > SETTLING));
+            let settled =
+                changed_at.is_some_and(|at| now.duration_since(at).is_ok_and(|age| age > SETTLING));
             let seen = self.files.get(&name);
-            if seen.is_some_and(|seen| settled && seen.changed_at == changed_at && seen.bytes == metadata.len()) {
+            if seen.is_some_and(|seen| {
+                settled && seen.changed_at == changed_at && seen.bytes == metadata.len()
+            }) {
                 continue;
             }
             let read = read_bounded(&self.path.join(&name));
-            if read.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            if read
+                .as_ref()
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+            {
                 changed |= self.files.remove(&name).is_some();
                 continue;
             }
@@ -112,7 +128,15 @@ impl Folder {
                 Ok(bytes) => understand(&name, syntax, &bytes),
                 Err(error) => Content::Refused(Problem::whole(format!("cannot be read: {error}"))),
             };
-            self.files.insert(name, Seen { changed_at, bytes: metadata.len(), digest, content });
+            self.files.insert(
+                name,
+                Seen {
+                    changed_at,
+                    bytes: metadata.len(),
+                    digest,
+                    content,
+                },
+            );
         }
         Ok(changed)
     }
@@ -120,7 +144,9 @@ impl Folder {
     /// APIs by file, in the order of file names; a second file with the id of an earlier one is left out.
     pub(crate) fn apis(&self) -> Vec<(&str, &ApiDocument)> {
         let mut ids = BTreeSet::new();
-        self.documents().filter(|(_, document)| ids.insert(document.record.id.as_str())).collect()
+        self.documents()
+            .filter(|(_, document)| ids.insert(document.record.id.as_str()))
+            .collect()
     }
 
     /// Files that are there and cannot be understood: what they said before stays.
@@ -137,7 +163,13 @@ impl Folder {
         let mut files = self.files.iter().filter(|(name, _)| is_subscriptions(name));
         match files.next() {
             None => Subscriptions::None,
-            Some((name, Seen { content: Content::Subscriptions(declared), .. })) => Subscriptions::Declared(name, declared),
+            Some((
+                name,
+                Seen {
+                    content: Content::Subscriptions(declared),
+                    ..
+                },
+            )) => Subscriptions::Declared(name, declared),
             Some(_) => Subscriptions::Held,
         }
     }
@@ -149,7 +181,10 @@ impl Folder {
         for (name, document) in self.documents() {
             let id = document.record.id.as_str();
             if let Some(first) = files_of.get(id) {
-                refused.push(Problem::whole(format!("the id {id:?} is already used in {first}")).in_file(name));
+                refused.push(
+                    Problem::whole(format!("the id {id:?} is already used in {first}"))
+                        .in_file(name),
+                );
             } else {
                 files_of.insert(id, name);
             }
@@ -159,47 +194,74 @@ impl Folder {
                 refused.push(problem.clone().in_file(name));
             }
         }
-        for (name, _) in self.files.iter().filter(|(name, _)| is_subscriptions(name)).skip(1) {
-            refused.push(Problem::whole("there is a second file of subscriptions; only the first by name is read").in_file(name));
+        for (name, _) in self
+            .files
+            .iter()
+            .filter(|(name, _)| is_subscriptions(name))
+            .skip(1)
+        {
+            refused.push(
+                Problem::whole(
+                    "there is a second file of subscriptions; only the first by name is read",
+                )
+                .in_file(name),
+            );
         }
         if self.crowded > 0 {
             refused.push(
-                Problem::whole(format!("{} files more than the {FILES_MAX} that are read", self.crowded))
-                    .in_file(&self.path.display().to_string()),
+                Problem::whole(format!(
+                    "{} files more than the {FILES_MAX} that are read",
+                    self.crowded
+                ))
+                .in_file(&self.path.display().to_string()),
             );
         }
         refused
     }
 
     fn documents(&self) -> impl Iterator<Item = (&str, &ApiDocument)> {
-        self.files.iter().filter_map(|(name, seen)| match &seen.content {
-            Content::Api(document) => Some((name.as_str(), document.as_ref())),
-            _ => None,
-        })
+        self.files
+            .iter()
+            .filter_map(|(name, seen)| match &seen.content {
+                Content::Api(document) => Some((name.as_str(), document.as_ref())),
+                _ => None,
+            })
     }
 }
 
 fn is_subscriptions(name: &str) -> bool {
-    name.rsplit_once('.').is_some_and(|(stem, _)| stem == consumers::FILE_STEM)
+    name.rsplit_once('.')
+        .is_some_and(|(stem, _)| stem == consumers::FILE_STEM)
 }
 
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    std::fs::File::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(std::io::Error::other(format!("larger than {} MiB", FILE_BYTES_MAX >> 20)));
+        return Err(std::io::Error::other(format!(
+            "larger than {} MiB",
+            FILE_BYTES_MAX >> 20
+        )));
     }
     Ok(bytes)
 }
 
 fn understand(name: &str, syntax: Syntax, bytes: &[u8]) -> Content {
     let understood = std::str::from_utf8(bytes)
-        .map_err(|error| Problem::whole(format!("expected UTF-8 text, found another byte at {}", error.valid_up_to())))
+        .map_err(|error| {
+            Problem::whole(format!(
+                "expected UTF-8 text, found another byte at {}",
+                error.valid_up_to()
+            ))
+        })
         .and_then(|text| {
             if is_subscriptions(name) {
                 consumers::parse(syntax, text).map(Content::Subscriptions)
             } else {
-                ApiDocument::parse(name, syntax, text).map(|document| Content::Api(Box::new(document)))
+                ApiDocument::parse(name, syntax, text)
+                    .map(|document| Content::Api(Box::new(document)))
             }
         });
     understood.unwrap_or_else(Content::Refused)
@@ -210,18 +272,25 @@ mod tests {
     use super::*;
 
     fn v2(id: &str, path: &str) -> String {
-        format!(r#"{{"id":"{id}","name":"{id}","proxy":{{"virtual_hosts":[{{"path":"{path}"}}]}}}}"#)
+        format!(
+            r#"{{"id":"{id}","name":"{id}","proxy":{{"virtual_hosts":[{{"path":"{path}"}}]}}}}"#
+        )
     }
 
     fn ids(folder: &Folder) -> Vec<&str> {
-        folder.apis().iter().map(|(_, document)| document.record.id.as_str()).collect()
+        folder
+            .apis()
+            .iter()
+            .map(|(_, document)| document.record.id.as_str())
+            .collect()
     }
 
     #[test]
     fn files_that_come_change_and_go_are_seen_and_the_rest_is_ignored() {
         let root = tempfile::tempdir().expect("a folder");
         let mut folder = Folder::new(root.path().to_owned());
-        let write = |name: &str, text: &str| std::fs::write(root.path().join(name), text).expect("written");
+        let write =
+            |name: &str, text: &str| std::fs::write(root.path().join(name), text).expect("written");
         write("a.json", &v2("a", "/a"));
         write(".hidden.json", "{");
         write("b.json.tmp", "{");
@@ -230,7 +299,10 @@ mod tests {
         assert!(folder.scan(SystemTime::now()).expect("scanned"));
         assert_eq!(ids(&folder), ["a"]);
         assert_eq!(folder.refused(), []);
-        assert!(!folder.scan(SystemTime::now()).expect("scanned"), "nothing changed");
+        assert!(
+            !folder.scan(SystemTime::now()).expect("scanned"),
+            "nothing changed"
+        );
         // The same length, within the time step of any file system.
         write("a.json", &v2("a", "/b"));
         assert!(folder.scan(SystemTime::now()).expect("scanned"));
@@ -246,7 +318,11 @@ mod tests {
         std::fs::write(root.path().join("a.json"), &v2("a", "/a")[..20]).expect("written");
         folder.scan(SystemTime::now()).expect("scanned");
         assert!(folder.held().contains("a.json"));
-        assert!(folder.refused()[0].to_string().starts_with("a.json:1:20: "), "{}", folder.refused()[0]);
+        assert!(
+            folder.refused()[0].to_string().starts_with("a.json:1:20: "),
+            "{}",
+            folder.refused()[0]
+        );
     }
 
     #[test]
@@ -258,7 +334,10 @@ mod tests {
         folder.scan(SystemTime::now()).expect("scanned");
         assert_eq!(folder.apis().len(), 1);
         assert_eq!(folder.apis()[0].0, "a.json");
-        assert_eq!(folder.refused()[0].to_string(), r#"b.json: the id "x" is already used in a.json"#);
+        assert_eq!(
+            folder.refused()[0].to_string(),
+            r#"b.json: the id "x" is already used in a.json"#
+        );
     }
 
     #[test]

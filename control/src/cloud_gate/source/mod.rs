@@ -41,7 +41,14 @@ impl Syntax {
                 Problem {
                     line: at.as_ref().map(serde_saphyr::Location::line),
                     column: at.as_ref().map(serde_saphyr::Location::column),
-                    reason: without_position(error.without_snippet().to_string().lines().next().unwrap_or_default()),
+                    reason: without_position(
+                        error
+                            .without_snippet()
+                            .to_string()
+                            .lines()
+                            .next()
+                            .unwrap_or_default(),
+                    ),
                 }
             }),
         }
@@ -59,12 +66,21 @@ pub(crate) struct Problem {
 impl Problem {
     /// A problem of the content as a whole.
     pub(crate) fn whole(reason: impl Into<String>) -> Self {
-        Self { line: None, column: None, reason: reason.into() }
+        Self {
+            line: None,
+            column: None,
+            reason: reason.into(),
+        }
     }
 
     /// The same problem, with the file it was found in.
     pub(crate) fn in_file(self, file: &str) -> Refusal {
-        Refusal { file: file.to_owned(), line: self.line, column: self.column, reason: self.reason }
+        Refusal {
+            file: file.to_owned(),
+            line: self.line,
+            column: self.column,
+            reason: self.reason,
+        }
     }
 }
 
@@ -91,8 +107,14 @@ impl std::fmt::Display for Refusal {
 
 /// Both parsers end (or start) their text with the position, which the refusal already carries in front.
 fn without_position(text: &str) -> String {
-    let text = text.rsplit_once(" at line ").map_or(text, |(reason, _)| reason);
-    let text = match text.strip_prefix("error: ").unwrap_or(text).split_once(": ") {
+    let text = text
+        .rsplit_once(" at line ")
+        .map_or(text, |(reason, _)| reason);
+    let text = match text
+        .strip_prefix("error: ")
+        .unwrap_or(text)
+        .split_once(": ")
+    {
         Some((position, reason)) if position.starts_with("line ") => reason,
         _ => text,
     };
@@ -120,15 +142,21 @@ mod tests {
 
     #[test]
     fn a_problem_names_line_and_column_once() {
-        for (syntax, text, line) in
-            [(Syntax::Json, "{\n  \"a\": 1,\n  oops\n}", 3), (Syntax::Yaml, "a: 1\nb: [1, 2\nc: 3\n", 3)]
-        {
-            let problem = syntax.parse::<serde_json::Value>(text).expect_err("not valid");
+        for (syntax, text, line) in [
+            (Syntax::Json, "{\n  \"a\": 1,\n  oops\n}", 3),
+            (Syntax::Yaml, "a: 1\nb: [1, 2\nc: 3\n", 3),
+        ] {
+            let problem = syntax
+                .parse::<serde_json::Value>(text)
+                .expect_err("not valid");
             assert_eq!(problem.line, Some(line), "{problem:?}");
             assert!(problem.column.is_some(), "{problem:?}");
             let shown = problem.in_file("x").to_string();
             assert!(shown.starts_with("x:3:"), "{shown}");
-            assert!(!shown.contains("line 3") && !shown.contains('\n'), "{shown}");
+            assert!(
+                !shown.contains("line 3") && !shown.contains('\n'),
+                "{shown}"
+            );
         }
     }
 }
