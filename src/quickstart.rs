@@ -3,8 +3,7 @@
 mod gateway;
 mod samples;
 
-use std::net::TcpListener;
-use std::path::Path;
+use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -78,7 +77,7 @@ async fn start(options: &QuickstartOptions) -> anyhow::Result<()> {
     let mut gateway = Gateway::start(&settings)?;
     let served = tokio::select! {
         () = shutdown => Ok(()),
-        error = serve(&mut gateway, &settings, &site, &backend_address.to_string()) => Err(error),
+        error = serve(&mut gateway, &settings, &site, backend_address) => Err(error),
     };
     eprintln!("stopping");
     // The gateway first: its last reports and its farewell still find the Cloud Gate.
@@ -98,7 +97,7 @@ async fn serve(
     gateway: &mut Gateway,
     settings: &Settings<'_>,
     site: &Site,
-    backend: &str,
+    backend: SocketAddr,
 ) -> anyhow::Error {
     if let Err(error) = gateway.until_ready().await {
         return error;
@@ -107,7 +106,7 @@ async fn serve(
     gateway.until_death().await
 }
 
-fn introduction(process: u32, settings: &Settings<'_>, site: &Site, backend: &str) -> String {
+fn introduction(process: u32, settings: &Settings<'_>, site: &Site, backend: SocketAddr) -> String {
     let Settings {
         port,
         node_port,
@@ -128,12 +127,8 @@ fn introduction(process: u32, settings: &Settings<'_>, site: &Site, backend: &st
          \nReports are kept in {reports}.\
          \nCtrl-C stops everything.\n",
         definitions = site.definitions.display(),
-        reports = display_reports(&site.data),
+        reports = site.data.join("reports").display(),
     )
-}
-
-fn display_reports(data: &Path) -> String {
-    data.join("reports").display().to_string()
 }
 
 /// The port that the definitions name, or another one when something else has it.

@@ -21,7 +21,7 @@ impl Syntax {
     /// The syntax of a file name; `None` for files that are not ours to read.
     pub(crate) fn of(name: &str) -> Option<Self> {
         match name.rsplit_once('.')? {
-            (stem, _) if stem.is_empty() => None,
+            ("", _) => None,
             (_, "json") => Some(Self::Json),
             (_, "yaml" | "yml") => Some(Self::Yaml),
             _ => None,
