@@ -165,8 +165,8 @@ impl CloudGate {
         std::fs::create_dir_all(data).map_err(|source| in_data(data, source))?;
         let lock = lock_folder(data)?;
         let signing_key = SigningKey::load_or_create(data)?;
-        let gatekeeper =
-            Gatekeeper::new(signing_key.public_key_pem()).map_err(GateError::Verification)?;
+        let gatekeeper = Gatekeeper::new(signing_key.public_key_pem(), &options.environment)
+            .map_err(GateError::Verification)?;
         let host = options
             .listen
             .rsplit_once(':')

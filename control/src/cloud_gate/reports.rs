@@ -281,6 +281,21 @@ fn rewrite(path: &Path, ids: &VecDeque<String>) -> io::Result<File> {
 mod tests {
     use super::*;
     use jiff::civil::date;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_is_whole_lines_of_json_objects(body in r#"([{}\[\]":,a1 \n\r]{0,12}|\{"a":1\}\n){0,6}"#) {
+            if let Ok(text) = validated(body.as_bytes()) {
+                prop_assert!(text.bytes.ends_with(b"\n"));
+                let lines: Vec<&[u8]> = lines(&text.bytes).collect();
+                prop_assert_eq!(lines.len(), text.reports);
+                for line in lines {
+                    prop_assert!(serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(line).is_ok());
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_batch_is_on_file_once_even_after_a_restart() {

@@ -1,19 +1,28 @@
 //! Who may call: bearers of a Cloud Token that our key signed, for the environments it names (contract sync 1.1, 2.2).
 
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, USER_AGENT};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 
 use super::answer::Refused;
+use crate::cloud_gate::gate::lock;
 use crate::token::Claims;
 
-/// Major version that we declare; a client and a server of which exactly one is of major 1 do not understand each other.
+/// How bridge clients name themselves, before their version.
 const CLIENT_PREFIX: &str = "gio-client-bridge/";
+/// Time between two warnings of one kind: a gateway that is refused comes again every few seconds.
+const WARNING_PERIOD: Duration = Duration::from_secs(60);
 
 /// Verifies tokens.
 pub(crate) struct Gatekeeper {
     key: DecodingKey,
     validation: Validation,
+    environment: String,
+    refusals: Sparingly,
+    strangers: Sparingly,
 }
 
 impl std::fmt::Debug for Gatekeeper {
@@ -29,8 +38,8 @@ pub(crate) struct Bearer {
 }
 
 impl Gatekeeper {
-    /// Accepts tokens whose signature matches this public key, PEM.
-    pub(crate) fn new(public_key_pem: &str) -> Result<Self, String> {
+    /// Accepts tokens whose signature matches this public key, PEM. `environment` is the one that APIs live in.
+    pub(crate) fn new(public_key_pem: &str, environment: &str) -> Result<Self, String> {
         let mut validation = Validation::new(Algorithm::ES256);
         validation.set_issuer(&["GraviteeCloud"]);
         validation.set_audience(&["CloudGate"]);
@@ -38,13 +47,23 @@ impl Gatekeeper {
         validation.validate_nbf = true;
         let key = DecodingKey::from_ec_pem(public_key_pem.as_bytes())
             .map_err(|error| error.to_string())?;
-        Ok(Self { key, validation })
+        Ok(Self {
+            key,
+            validation,
+            environment: environment.to_owned(),
+            refusals: Sparingly::default(),
+            strangers: Sparingly::default(),
+        })
     }
 
     /// The bearer, or 401. The reason goes to the log, never to the caller.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Bearer, Refused> {
         let refuse = |reason: &str| {
-            tracing::debug!("request refused: {reason}");
+            self.refusals.say(|| {
+                tracing::warn!(
+                    "requests are refused with 401: {reason}; hint: turnpike token issue"
+                );
+            });
             Refused::Unauthorized
         };
         let header = headers
@@ -65,9 +84,33 @@ impl Gatekeeper {
                 "the Cloud Token names no organization or no environment",
             ));
         }
-        Ok(Bearer {
+        let bearer = Bearer {
             environments: claims.envs,
-        })
+        };
+        if !bearer.may_use(&self.environment) {
+            self.strangers.say(|| {
+                let environment = &self.environment;
+                tracing::warn!(
+                    "a gateway's Cloud Token does not name environment {environment}, so it gets no API; \
+                     hint: turnpike token issue --env {environment}"
+                );
+            });
+        }
+        Ok(bearer)
+    }
+}
+
+/// Says something, and then nothing for a while.
+#[derive(Debug, Default)]
+struct Sparingly(Mutex<Option<Instant>>);
+
+impl Sparingly {
+    fn say(&self, what: impl FnOnce()) {
+        let mut last = lock(&self.0);
+        if last.is_none_or(|last| last.elapsed() >= WARNING_PERIOD) {
+            *last = Some(Instant::now());
+            what();
+        }
     }
 }
 
@@ -137,7 +180,7 @@ mod tests {
         );
         let key = SigningKey::load_or_create(folder.path()).expect("a key");
         let other = SigningKey::load_or_create(other.path()).expect("a key");
-        let gatekeeper = Gatekeeper::new(key.public_key_pem()).expect("a gatekeeper");
+        let gatekeeper = Gatekeeper::new(key.public_key_pem(), "A").expect("a gatekeeper");
         let now_s = jiff::Timestamp::now().as_second();
         let request = |lifetime_s| {
             IssueRequest::new(

@@ -30,7 +30,7 @@ pub(super) fn answer(call: &Call<'_>, method: &Method, path: &[&str]) -> Result<
     match (method.as_str(), path) {
         // 1
         ("GET", []) => Ok(json!({"version": {
-            "BUILD_ID": env!("CARGO_PKG_NAME"),
+            "BUILD_ID": "turnpike",
             "BUILD_NUMBER": env!("CARGO_PKG_VERSION"),
             "MAJOR_VERSION": COMPATIBLE_VERSION,
             "REVISION": env!("CARGO_PKG_VERSION"),

@@ -161,6 +161,16 @@ fn escaped(bytes: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_text_survives_percent_encoding_and_any_bytes_are_read_without_harm(text: String, raw in "[ -~]{0,40}") {
+            let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            prop_assert_eq!(decode(&encoded, true), text);
+            let _ = (Query::parse(Some(&raw)), segments(&raw));
+        }
+    }
 
     #[test]
     fn paths_and_queries_are_decoded_once() {

@@ -33,7 +33,8 @@ impl Syntax {
         match self {
             Self::Json => serde_json::from_str(text).map_err(|error| Problem {
                 line: Some(error.line() as u64),
-                column: Some(error.column() as u64),
+                // The end of a text that ends with a line break is column 0 of a line that is not there.
+                column: Some((error.column() as u64).max(1)),
                 reason: without_position(&error.to_string()),
             }),
             Self::Yaml => serde_saphyr::from_str(text).map_err(|error| {
