@@ -6,13 +6,14 @@
 //! - [`BridgeClient`]: the protocol's calls and the handshake.
 
 mod body;
-
+mod client;
 mod error;
 pub mod http;
 mod tls;
 mod url;
 pub mod wire;
 
+pub use client::{BridgeClient, Group, ServerVersion};
 pub use error::{BridgeError, BridgeErrorKind};
 pub use http::{HttpClient, HttpError};
 pub use url::BaseUrl;
