@@ -1,5 +1,7 @@
 //! The Cloud Gate over real connections.
 
+mod synchronizer;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
