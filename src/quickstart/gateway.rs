@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -23,6 +24,8 @@ const READY_TIME: Duration = Duration::from_secs(60);
 const STOP_TIME: Duration = Duration::from_secs(20);
 /// Time between two looks at the process.
 const LOOK_PERIOD: Duration = Duration::from_millis(50);
+/// Time for the last log lines to arrive after the process ended.
+const LAST_WORDS_TIME: Duration = Duration::from_secs(1);
 /// Time for one health request.
 const PROBE_TIME: Duration = Duration::from_secs(2);
 
@@ -66,8 +69,11 @@ impl Settings<'_> {
 pub(super) struct Gateway {
     child: Child,
     node_port: u16,
-    last_lines: Arc<Mutex<VecDeque<String>>>,
+    last_lines: LastLines,
+    forwarders: Vec<JoinHandle<()>>,
 }
+
+type LastLines = Arc<Mutex<VecDeque<String>>>;
 
 impl Gateway {
     /// Starts this very program as `run`. Variables of the caller that would change the gateway are not passed on.
@@ -85,6 +91,10 @@ impl Gateway {
             }
         }
         command.envs(settings.variables());
+        Self::spawn(command, settings.node_port)
+    }
+
+    fn spawn(mut command: Command, node_port: u16) -> anyhow::Result<Self> {
         // A group of its own: Ctrl-C reaches us alone, and we stop things in order.
         command
             .process_group(0)
@@ -94,13 +104,22 @@ impl Gateway {
         let mut child = command
             .spawn()
             .context("the gateway could not be started")?;
-        let last_lines = Arc::new(Mutex::new(VecDeque::with_capacity(LAST_LINES)));
-        forward(child.stdout.take(), &last_lines);
-        forward(child.stderr.take(), &last_lines);
+        let last_lines = LastLines::default();
+        let forwarders = [
+            child
+                .stdout
+                .take()
+                .map(|stream| forward(stream, &last_lines)),
+            child
+                .stderr
+                .take()
+                .map(|stream| forward(stream, &last_lines)),
+        ];
         Ok(Self {
             child,
-            node_port: settings.node_port,
+            node_port,
             last_lines,
+            forwarders: forwarders.into_iter().flatten().collect(),
         })
     }
 
@@ -114,7 +133,7 @@ impl Gateway {
         let started = Instant::now();
         while started.elapsed() < READY_TIME {
             if let Some(status) = self.exited()? {
-                bail!(self.obituary(status));
+                bail!(self.obituary(status).await);
             }
             if is_ready(self.node_port).await {
                 return Ok(());
@@ -132,7 +151,7 @@ impl Gateway {
         loop {
             match self.exited() {
                 Ok(None) => tokio::time::sleep(LOOK_PERIOD).await,
-                Ok(Some(status)) => return anyhow::anyhow!(self.obituary(status)),
+                Ok(Some(status)) => return anyhow::anyhow!(self.obituary(status).await),
                 Err(error) => return error,
             }
         }
@@ -154,7 +173,7 @@ impl Gateway {
             match self.exited()? {
                 None => tokio::time::sleep(LOOK_PERIOD).await,
                 Some(status) if status.success() => return Ok(()),
-                Some(status) => bail!(self.obituary(status)),
+                Some(status) => bail!(self.obituary(status).await),
             }
         }
         self.child
@@ -175,7 +194,14 @@ impl Gateway {
             .context("the gateway's process cannot be looked at")
     }
 
-    fn obituary(&self, status: ExitStatus) -> String {
+    async fn obituary(&self, status: ExitStatus) -> String {
+        // What it said last may still be in the pipes.
+        let ended = Instant::now();
+        while ended.elapsed() < LAST_WORDS_TIME
+            && !self.forwarders.iter().all(JoinHandle::is_finished)
+        {
+            tokio::time::sleep(LOOK_PERIOD).await;
+        }
         let lines = self
             .last_lines
             .lock()
@@ -202,8 +228,7 @@ impl Drop for Gateway {
 }
 
 /// Repeats the lines of a stream on standard error. The thread ends with the stream, that is with the gateway.
-fn forward(stream: Option<impl Read + Send + 'static>, last_lines: &Arc<Mutex<VecDeque<String>>>) {
-    let Some(stream) = stream else { return };
+fn forward(stream: impl Read + Send + 'static, last_lines: &LastLines) -> JoinHandle<()> {
     let last_lines = Arc::clone(last_lines);
     std::thread::spawn(move || {
         let mut reader = BufReader::new(stream);
@@ -226,7 +251,7 @@ fn forward(stream: Option<impl Read + Send + 'static>, last_lines: &Arc<Mutex<Ve
             }
             lines.push_back(text);
         }
-    });
+    })
 }
 
 /// Whether the node API says that the listeners are open and the first synchronisation is done.
@@ -245,4 +270,66 @@ async fn probe(port: u16) -> std::io::Result<bool> {
     let mut start = [0_u8; 12];
     stream.read_exact(&mut start).await?;
     Ok(start.ends_with(b" 200"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, node_port: u16) -> Gateway {
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(script);
+        Gateway::spawn(command, node_port).expect("started")
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_dies_is_reported_with_its_code_and_last_words() {
+        let mut gateway = shell("echo one; echo two >&2; exit 3", 1);
+        let error = gateway.until_ready().await.expect_err("dead").to_string();
+        assert!(error.contains("exit status: 3"), "{error}");
+        assert!(
+            error.contains("\n  one") && error.contains("\n  two"),
+            "{error}"
+        );
+        let again = gateway.until_death().await.to_string();
+        assert!(again.contains("exit status: 3"), "{again}");
+        gateway.stop().await.expect("already gone");
+    }
+
+    #[tokio::test]
+    async fn a_gateway_is_ready_when_its_node_api_says_so_and_stops_when_asked() {
+        let node = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("bound");
+        let port = node.local_addr().expect("an address").port();
+        tokio::spawn(async move {
+            for status in ["500 Internal Server Error", "200 OK"] {
+                let (mut stream, _) = node.accept().await.expect("a connection");
+                let mut head = [0_u8; 1024];
+                let read = stream.read(&mut head).await.expect("a request");
+                assert!(
+                    head[..read].starts_with(b"GET /_node/health?probes=http-server,sync-process ")
+                );
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.expect("answered");
+            }
+        });
+        let mut gateway = shell(
+            "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done",
+            port,
+        );
+        while gateway.last_lines.lock().expect("no panic").is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        gateway.until_ready().await.expect("ready");
+        gateway.stop().await.expect("stopped");
+    }
+
+    #[tokio::test]
+    async fn a_gateway_does_not_outlive_its_owner() {
+        let gateway = shell("sleep 60", 1);
+        let pid = Pid::from_raw(i32::try_from(gateway.id()).expect("an id")).expect("an id");
+        drop(gateway);
+        assert!(rustix::process::test_kill_process(pid).is_err());
+    }
 }
