@@ -99,10 +99,20 @@ async fn connect(
 ) {
     let _ = stream.set_nodelay(true);
     let Some(acceptor) = acceptor else {
-        return exchange(TokioIo::new(stream), endpoints, stopped).await;
+        // The version is told from the first bytes; a peer that sends none must not hold its slot for ever.
+        if let Ok(Ok(1..)) = tokio::time::timeout(HEAD_TIME, stream.peek(&mut [0])).await {
+            exchange(TokioIo::new(stream), Version::Unknown, endpoints, stopped).await;
+        }
+        return;
     };
     match tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => exchange(TokioIo::new(stream), endpoints, stopped).await,
+        Ok(Ok(stream)) => {
+            let version = match stream.get_ref().1.alpn_protocol() {
+                Some(b"h2") => Version::Http2,
+                _ => Version::Http1,
+            };
+            exchange(TokioIo::new(stream), version, endpoints, stopped).await;
+        }
         Ok(Err(error)) => tracing::debug!("TLS handshake failed: {error}"),
         Err(_) => tracing::debug!(
             "TLS handshake took longer than {} s",
@@ -111,11 +121,28 @@ async fn connect(
     }
 }
 
-async fn exchange<I>(io: I, endpoints: Endpoints, mut stopped: watch::Receiver<bool>)
-where
+/// What is known about a connection's protocol before its first byte.
+#[derive(Debug, Clone, Copy)]
+enum Version {
+    Http1,
+    Http2,
+    Unknown,
+}
+
+async fn exchange<I>(
+    io: I,
+    version: Version,
+    endpoints: Endpoints,
+    mut stopped: watch::Receiver<bool>,
+) where
     I: Read + Write + Unpin + Send + 'static,
 {
-    let mut server = auto::Builder::new(TokioExecutor::new());
+    let server = auto::Builder::new(TokioExecutor::new());
+    let mut server = match version {
+        Version::Http1 => server.http1_only(),
+        Version::Http2 => server.http2_only(),
+        Version::Unknown => server,
+    };
     server
         .http1()
         .timer(TokioTimer::new())

@@ -363,4 +363,15 @@ mod tests {
         }
         assert_eq!(parse(Syntax::Yaml, "# nobody yet\n").expect("nothing"), []);
     }
+
+    #[test]
+    fn the_example_of_the_manual_is_understood() {
+        let manual = include_str!("../../../../docs/cloud-gate.md");
+        let example = manual
+            .split("```yaml\n")
+            .nth(2)
+            .and_then(|rest| rest.split("```").next())
+            .expect("an example");
+        assert_eq!(parse(Syntax::Yaml, example).expect("entries").len(), 1);
+    }
 }

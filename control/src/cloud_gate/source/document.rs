@@ -326,4 +326,20 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn the_example_of_the_manual_is_an_api() {
+        let manual = include_str!("../../../../docs/cloud-gate.md");
+        let example = manual
+            .split("```yaml\n")
+            .nth(1)
+            .and_then(|rest| rest.split("```").next())
+            .expect("an example");
+        let document = ApiDocument::parse("hello.yaml", Syntax::Yaml, example).expect("an API");
+        assert_eq!(document.record.id, "hello");
+        assert_eq!(
+            definition(&document)["plans"][0]["security"]["type"],
+            "key-less"
+        );
+    }
 }

@@ -352,4 +352,29 @@ mod tests {
         assert!(folder.scan(SystemTime::now()).is_err());
         assert_eq!(ids(&folder), ["a"]);
     }
+
+    #[test]
+    fn the_samples_of_the_quickstart_are_served_whole() {
+        let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src/quickstart");
+        let root = tempfile::tempdir().expect("a folder");
+        for file in ["open.yaml", "protected.yaml", "subscriptions.yaml"] {
+            std::fs::copy(samples.join(file), root.path().join(file)).expect("copied");
+        }
+        let mut folder = Folder::new(root.path().to_owned());
+        folder.scan(SystemTime::now()).expect("scanned");
+        assert_eq!(folder.refused(), []);
+        assert_eq!(ids(&folder), ["quickstart-open", "quickstart-protected"]);
+        let Subscriptions::Declared(_, declared) = folder.subscriptions() else {
+            panic!("no subscriptions");
+        };
+        let apis = folder.apis();
+        let plans_of = |api: &str| {
+            let (_, document) = apis
+                .iter()
+                .find(|(_, document)| document.record.id == api)?;
+            Some(document.plans.as_slice())
+        };
+        let consumers = consumers::resolve(declared, "DEFAULT", plans_of);
+        assert_eq!((consumers.problems.len(), consumers.keys.len()), (0, 1));
+    }
 }
