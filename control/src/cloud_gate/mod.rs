@@ -2,11 +2,11 @@
 //! development, tests and sites without a way to the outside.
 //!
 //! # The nouns
-//! - [`source`]: the folder: definitions, exports, subscriptions, and what is wrong with them;
-//! - [`ledger`]: deployments with their numbers and dates, kept on disk;
-//! - [`search`]: what criteria mean;
-//! - [`store`]: what gateways write; [`reports`]: what they report;
-//! - [`http`]: connections, admission by Cloud Token, endpoints;
+//! - `source`: the folder: definitions, exports, subscriptions, and what is wrong with them;
+//! - `ledger`: deployments with their numbers and dates, kept on disk;
+//! - `search`: what criteria mean;
+//! - `store`: what gateways write; `reports`: what they report;
+//! - `http`: connections, admission by Cloud Token, endpoints;
 //! - [`SampleBackend`]: a small server that answers with what it was asked, for the quickstart.
 
 mod certificate;
@@ -75,11 +75,11 @@ pub enum Transport {
     Plain,
 }
 
-/// Why a Cloud Gate cannot run.
+/// Why a Cloud Gate cannot run. What the system said is the source of the error, not part of its text.
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
     /// The folder of definitions.
-    #[error("the folder of definitions {} cannot be read: {source}", path.display())]
+    #[error("the folder of definitions {} cannot be read", path.display())]
     Definitions {
         /// The folder.
         path: PathBuf,
@@ -87,7 +87,7 @@ pub enum GateError {
         source: std::io::Error,
     },
     /// A file or folder of the data folder.
-    #[error("{} cannot be used: {source}", path.display())]
+    #[error("{} cannot be used", path.display())]
     Data {
         /// The file or folder.
         path: PathBuf,
@@ -113,7 +113,7 @@ pub enum GateError {
         reason: String,
     },
     /// The address.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}")]
     Listen {
         /// As it was given.
         address: String,
