@@ -347,24 +347,13 @@ impl<D: Deployer> Synchronizer<D> {
                 self.mark_changed();
                 continue;
             };
-            let table = self.ledger.take_table(&api_id);
             let stamp = Stamp::of(&event);
-            let keys = table.keys.len();
-            match self.deployer.deploy(compiled, table) {
-                Ok(()) => {
-                    tracing::info!(api = %api_id, name, revision = %stamp.revision, keys, "API deployed");
-                    self.status.accept(&api_id);
-                    self.handled.insert(api_id.clone(), stamp);
-                    self.remember(api_id, event);
-                    self.mark_changed();
-                }
-                Err(refused) => {
-                    self.refuse(&api_id, &name, &refused, stamp);
-                    if self.deployer.deployed(&api_id).is_none() {
-                        self.ledger.remove(&api_id);
-                    }
-                }
-            }
+            self.deployer.deploy(compiled);
+            tracing::info!(api = %api_id, name, revision = %stamp.revision, "API deployed");
+            self.status.accept(&api_id);
+            self.handled.insert(api_id.clone(), stamp);
+            self.remember(api_id, event);
+            self.mark_changed();
         }
     }
 
@@ -403,6 +392,7 @@ impl<D: Deployer> Synchronizer<D> {
 
     fn undeploy(&mut self, api_id: &str, reason: &str) {
         self.ledger.remove(api_id);
+        self.hand_on_consumers();
         self.forget(api_id);
         if self.deployer.undeploy(api_id) {
             tracing::info!(api = api_id, "API undeployed: {reason}");

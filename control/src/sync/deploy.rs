@@ -1,9 +1,8 @@
 //! What the synchronizer asks of the side that compiles definitions and publishes snapshots.
 
 use std::fmt;
-use std::sync::Arc;
 
-use turnpike_core::definition::Subscriptions;
+use crate::bridge::wire::{ApiKey, Subscription};
 
 /// One publish or start event, decoded.
 #[derive(Debug, Clone, Copy)]
@@ -87,23 +86,28 @@ pub trait Deployer {
     /// Plans of a compiled API that can be subscribed to.
     fn plans(&self, compiled: &Self::Compiled) -> Vec<SubscribablePlan>;
 
-    /// Puts an API in the place of its previous deployment, with its subscriptions and keys; refuses it when it is in conflict
-    /// with another one.
-    fn deploy(
-        &mut self,
-        compiled: Self::Compiled,
-        subscriptions: Arc<Subscriptions>,
-    ) -> Result<(), Refused>;
+    /// Puts an API in the place of its previous deployment.
+    fn deploy(&mut self, compiled: Self::Compiled);
 
-    /// Replaces subscriptions and keys of a deployed API.
-    fn subscribe(&mut self, api_id: &str, subscriptions: Arc<Subscriptions>);
+    /// Registers an accepted subscription, or replaces it.
+    fn subscribe(&mut self, subscription: &Subscription);
 
-    /// Takes an API away; false when it was not there.
+    /// Takes a subscription away.
+    fn unsubscribe(&mut self, subscription_id: &str);
+
+    /// Registers an active key, or replaces it. Subscriptions that it names and that are not registered do not count.
+    fn add_key(&mut self, key: &ApiKey);
+
+    /// Takes a key away, by its id.
+    fn drop_key(&mut self, key_id: &str);
+
+    /// Takes an API away, and its subscriptions; false when it was not there.
     fn undeploy(&mut self, api_id: &str) -> bool;
 
     /// What is deployed of an API.
     fn deployed(&self, api_id: &str) -> Option<Deployment>;
 
-    /// Makes everything since the last call visible to traffic, in one step.
-    fn publish(&mut self);
+    /// Makes everything since the last call visible to traffic, in one step. Returns the APIs that cannot be served although
+    /// they were deployed, by id and with the reason: another API holds their path.
+    fn publish(&mut self) -> Vec<(String, String)>;
 }

@@ -1,11 +1,7 @@
-//! Subscriptions and keys of the deployed APIs, and the tables that workers read (contract sync 7.2).
+//! Subscriptions and keys of the deployed APIs as the control plane told them (contract sync 7.2): what is known decides
+//! which changes matter, which keys are missing, and what is stored on disk.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
-
-use turnpike_core::definition::{
-    ApiKey as CoreKey, Subscription as CoreSubscription, Subscriptions,
-};
 
 use crate::bridge::wire::{ApiKey, Subscription};
 
@@ -33,8 +29,21 @@ pub(super) struct Ledger {
     owners: HashMap<String, String>,
     /// APIs in which each key is registered.
     key_homes: HashMap<String, BTreeSet<String>>,
-    /// APIs whose table changed since it was last taken.
-    dirty: BTreeSet<String>,
+    /// Changes that were not handed on yet.
+    changes: Vec<Change>,
+}
+
+/// A change of what consumers may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A subscription is accepted, or changed.
+    Subscribe(Subscription),
+    /// A subscription is gone.
+    Unsubscribe(String),
+    /// A key is active, or changed.
+    AddKey(ApiKey),
+    /// A key is gone.
+    DropKey(String),
 }
 
 /// What an incremental subscription did.
@@ -72,7 +81,6 @@ impl Ledger {
                     ..ApiEntry::default()
                 },
             );
-            self.dirty.insert(api_id.to_owned());
         }
         for subscription in &consumers.subscriptions {
             self.apply_subscription(subscription);
@@ -102,13 +110,13 @@ impl Ledger {
         let Some(entry) = self.apis.remove(api_id) else {
             return;
         };
-        for id in entry.subscriptions.keys() {
-            self.owners.remove(id);
+        for id in entry.subscriptions.into_keys() {
+            self.owners.remove(&id);
+            self.changes.push(Change::Unsubscribe(id));
         }
         for id in entry.keys.keys() {
             self.leave_home(id, api_id);
         }
-        self.dirty.remove(api_id);
     }
 
     /// Applies one subscription: registers it when it is accepted, else evicts it. Repeating it has no effect.
@@ -133,13 +141,13 @@ impl Ledger {
         {
             Some(known) if known == *subscription => Applied::Ignored,
             Some(_) => {
-                self.dirty.insert(api_id.to_owned());
+                self.changes.push(Change::Subscribe(subscription.clone()));
                 Applied::Updated
             }
             None => {
                 self.owners
                     .insert(subscription.id.clone(), api_id.to_owned());
-                self.dirty.insert(api_id.to_owned());
+                self.changes.push(Change::Subscribe(subscription.clone()));
                 if takes_keys {
                     Applied::NeedsKeys
                 } else {
@@ -157,7 +165,10 @@ impl Ledger {
         };
         is_accepted(subscription)
             && entry.plans.get(plan).copied().unwrap_or(false)
-            && !entry.subscriptions.contains_key(&subscription.id)
+            && entry
+                .subscriptions
+                .get(&subscription.id)
+                .is_none_or(|known| known.plan != subscription.plan)
     }
 
     fn evict(&mut self, api_id: &str, subscription_id: &str) -> Applied {
@@ -186,7 +197,8 @@ impl Ledger {
         for id in &orphans {
             self.leave_home(id, api_id);
         }
-        self.dirty.insert(api_id.to_owned());
+        self.changes
+            .push(Change::Unsubscribe(subscription_id.to_owned()));
         Applied::Evicted
     }
 
@@ -205,9 +217,7 @@ impl Ledger {
         let mut has_changed = false;
         for api_id in before.difference(&homes) {
             if let Some(entry) = self.apis.get_mut(api_id) {
-                entry.keys.remove(&key.id);
-                self.dirty.insert(api_id.clone());
-                has_changed = true;
+                has_changed |= entry.keys.remove(&key.id).is_some();
             }
         }
         for api_id in &homes {
@@ -215,33 +225,25 @@ impl Ledger {
                 && entry.keys.get(&key.id) != Some(key)
             {
                 entry.keys.insert(key.id.clone(), key.clone());
-                self.dirty.insert(api_id.clone());
                 has_changed = true;
             }
         }
         if homes.is_empty() {
-            self.key_homes.remove(&key.id);
-        } else {
-            self.key_homes.insert(key.id.clone(), homes);
+            if self.key_homes.remove(&key.id).is_some() {
+                self.changes.push(Change::DropKey(key.id.clone()));
+            }
+            return has_changed;
+        }
+        self.key_homes.insert(key.id.clone(), homes);
+        if has_changed {
+            self.changes.push(Change::AddKey(key.clone()));
         }
         has_changed
     }
 
-    /// The table of one API, and its change is taken.
-    pub(super) fn take_table(&mut self, api_id: &str) -> Arc<Subscriptions> {
-        self.dirty.remove(api_id);
-        Arc::new(self.apis.get(api_id).map(table).unwrap_or_default())
-    }
-
-    /// Tables of all APIs that changed.
-    pub(super) fn take_changed(&mut self) -> Vec<(String, Arc<Subscriptions>)> {
-        std::mem::take(&mut self.dirty)
-            .into_iter()
-            .filter_map(|api_id| {
-                let table = Arc::new(table(self.apis.get(&api_id)?));
-                Some((api_id, table))
-            })
-            .collect()
+    /// Changes since the last call, in their order.
+    pub(super) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
     }
 
     /// Everything, for the stored state.
@@ -264,6 +266,7 @@ impl Ledger {
             homes.remove(api_id);
             if homes.is_empty() {
                 self.key_homes.remove(key_id);
+                self.changes.push(Change::DropKey(key_id.to_owned()));
             }
         }
     }
@@ -286,50 +289,6 @@ fn api_of(subscription: &Subscription) -> Option<&str> {
         Some(kind) if kind.eq_ignore_ascii_case("API_PRODUCT") => None,
         _ => subscription.api.as_deref(),
     }
-}
-
-/// The table of one API. Of several keys with one text the one changed last wins; of several subscriptions that share a key,
-/// the one that the key names last, as if they had been registered one after the other.
-fn table(entry: &ApiEntry) -> Subscriptions {
-    let subscriptions: HashMap<&str, Arc<CoreSubscription>> = entry
-        .subscriptions
-        .values()
-        .map(|subscription| {
-            let compiled = CoreSubscription {
-                id: subscription.id.as_str().into(),
-                plan_id: subscription.plan.as_deref().unwrap_or_default().into(),
-                application_id: subscription
-                    .application
-                    .as_deref()
-                    .unwrap_or_default()
-                    .into(),
-                starting_at_ms: subscription.starting_at.map(instant),
-                ending_at_ms: subscription.ending_at.map(instant),
-            };
-            (subscription.id.as_str(), Arc::new(compiled))
-        })
-        .collect();
-    let mut ordered: Vec<&ApiKey> = entry.keys.values().collect();
-    ordered.sort_by_key(|key| key.updated_at);
-    let mut compiled = Subscriptions::default();
-    for key in ordered {
-        for id in &key.subscriptions {
-            if let Some(subscription) = subscriptions.get(id.as_str()) {
-                let expire_at_ms = key.expire_at.map(instant);
-                let value = CoreKey {
-                    subscription: Arc::clone(subscription),
-                    expire_at_ms,
-                };
-                compiled.keys.insert(key.key.as_str().into(), value);
-            }
-        }
-    }
-    compiled
-}
-
-/// Dates before 1970 count as 1970: long past either way.
-fn instant(ms: i64) -> u64 {
-    u64::try_from(ms).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -390,14 +349,13 @@ mod tests {
         ledger
     }
 
+    /// Texts of the keys that are active on an API.
     fn texts(ledger: &Ledger, api: &str) -> Vec<String> {
-        let mut texts: Vec<String> = table(&ledger.apis[api])
+        ledger.apis[api]
             .keys
-            .keys()
-            .map(ToString::to_string)
-            .collect();
-        texts.sort();
-        texts
+            .values()
+            .map(|key| key.key.clone())
+            .collect()
     }
 
     #[test]
@@ -405,12 +363,12 @@ mod tests {
         let mut ledger = ledger();
         assert_eq!(texts(&ledger, "a"), ["text-1", "text-2"]);
         assert_eq!(texts(&ledger, "b"), ["text-1"]);
-        ledger.take_changed();
+        ledger.take_changes();
         assert!(ledger.apply_key(&ApiKey {
             revoked: true,
             ..key("k1", "text-1", &["s1", "s3"])
         }));
-        assert_eq!(ledger.take_changed().len(), 2);
+        assert_eq!(ledger.take_changes(), [Change::DropKey("k1".to_owned())]);
         assert_eq!(texts(&ledger, "a"), ["text-2"]);
         assert!(texts(&ledger, "b").is_empty());
     }
@@ -418,13 +376,13 @@ mod tests {
     #[test]
     fn the_same_data_again_changes_nothing() {
         let mut ledger = ledger();
-        ledger.take_changed();
+        ledger.take_changes();
         assert_eq!(
             ledger.apply_subscription(&subscription("s1", "a")),
             Applied::Ignored
         );
         assert!(!ledger.apply_key(&key("k1", "text-1", &["s1", "s3"])));
-        assert!(ledger.take_changed().is_empty());
+        assert!(ledger.take_changes().is_empty());
     }
 
     #[test]
@@ -499,23 +457,55 @@ mod tests {
     }
 
     #[test]
-    fn dates_of_a_subscription_reach_the_table() {
+    fn changes_come_in_an_order_in_which_they_can_be_applied() {
         let mut ledger = ledger();
-        let changed = Subscription {
-            ending_at: Some(5),
-            starting_at: Some(-1),
+        let changes = ledger.take_changes();
+        assert!(
+            matches!(
+                changes[..3],
+                [
+                    Change::Subscribe(_),
+                    Change::Subscribe(_),
+                    Change::Subscribe(_)
+                ]
+            ),
+            "{changes:?}"
+        );
+        assert!(
+            matches!(changes[3..], [Change::AddKey(_), Change::AddKey(_)]),
+            "{changes:?}"
+        );
+        ledger.apply_subscription(&Subscription {
+            status: None,
+            ..subscription("s1", "a")
+        });
+        assert_eq!(
+            ledger.take_changes(),
+            [Change::Unsubscribe("s1".to_owned())],
+            "the key is still used by s3"
+        );
+        ledger.apply_subscription(&Subscription {
+            status: None,
+            ..subscription("s3", "b")
+        });
+        let last = [
+            Change::DropKey("k1".to_owned()),
+            Change::Unsubscribe("s3".to_owned()),
+        ];
+        assert_eq!(ledger.take_changes(), last);
+    }
+
+    #[test]
+    fn a_subscription_that_moves_to_another_plan_needs_its_keys() {
+        let mut ledger = ledger();
+        let moved = Subscription {
+            plan: Some("jwt".to_owned()),
             ..subscription("s2", "a")
         };
-        assert_eq!(ledger.apply_subscription(&changed), Applied::Updated);
-        let table = table(&ledger.apis["a"]);
-        let found = table.key("text-2").expect("a key");
-        assert_eq!(
-            (
-                found.subscription.starting_at_ms,
-                found.subscription.ending_at_ms
-            ),
-            (Some(0), Some(5))
-        );
+        assert!(!ledger.would_need_keys(&moved));
+        assert_eq!(ledger.apply_subscription(&moved), Applied::Updated);
+        assert!(ledger.would_need_keys(&subscription("s2", "a")));
+        assert!(!ledger.would_need_keys(&subscription("s1", "a")));
     }
 
     #[test]
@@ -523,7 +513,7 @@ mod tests {
         let mut ledger = ledger();
         ledger.remove("a");
         ledger.remove("b");
-        assert!(ledger.owners.is_empty() && ledger.key_homes.is_empty() && ledger.dirty.is_empty());
+        assert!(ledger.owners.is_empty() && ledger.key_homes.is_empty());
         assert_eq!(
             ledger.apply_subscription(&subscription("s1", "a")),
             Applied::Ignored

@@ -17,6 +17,7 @@ mod apis;
 mod backoff;
 mod consumers;
 mod deploy;
+mod deployer;
 mod identity;
 mod ledger;
 mod organizations;
@@ -31,6 +32,7 @@ mod tests;
 pub(crate) use tests::test_settings;
 
 pub use deploy::{ApiRelease, Deployer, Deployment, Refused, RefusedKind, SubscribablePlan};
+pub use deployer::SnapshotDeployer;
 pub use identity::Identity;
 pub use status::{Connection, RefusedApi, SyncReport, SyncStatus};
 pub use synchronizer::{Clock, Synchronizer, system_clock};

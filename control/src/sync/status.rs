@@ -69,6 +69,8 @@ pub struct SyncReport {
     pub refused: BTreeMap<String, RefusedApi>,
     /// Refused APIs beyond the ones listed.
     pub refused_unlisted: u64,
+    /// APIs that are deployed and cannot be served, because another one holds their path: reason by id.
+    pub conflicts: BTreeMap<String, String>,
 }
 
 /// The status, shared between the synchronizer and those who tell about it.
@@ -97,6 +99,7 @@ impl SyncStatus {
                 served_from_store_ms: None,
                 refused: BTreeMap::new(),
                 refused_unlisted: 0,
+                conflicts: BTreeMap::new(),
             }),
             identity: Mutex::new(None),
         })
@@ -125,6 +128,7 @@ impl SyncStatus {
             "servedFromStore": report.served_from_store_ms,
             "refusedApis": report.refused,
             "refusedApisUnlisted": report.refused_unlisted,
+            "conflictingApis": report.conflicts,
         })
     }
 
@@ -191,6 +195,18 @@ impl SyncStatus {
         } else {
             report.refused_unlisted += 1;
         }
+    }
+
+    /// Takes the conflicts of a publication; new ones are told once.
+    pub(super) fn set_conflicts(&self, conflicts: Vec<(String, String)>) {
+        let conflicts: BTreeMap<String, String> = conflicts.into_iter().take(REFUSED_MAX).collect();
+        let mut report = self.lock();
+        for (api_id, reason) in &conflicts {
+            if report.conflicts.get(api_id) != Some(reason) {
+                tracing::warn!(api = %api_id, "API is not served: {reason}");
+            }
+        }
+        report.conflicts = conflicts;
     }
 
     pub(super) fn accept(&self, api_id: &str) {

@@ -18,7 +18,7 @@ use super::apis::{Source, Stamp};
 use super::backoff::Backoff;
 use super::deploy::Deployer;
 use super::identity::{self, Identity, OrganizationOfEnvironment};
-use super::ledger::Ledger;
+use super::ledger::{Change, Ledger};
 use super::organizations::OrganizationFlows;
 use super::status::{Connection, SyncStatus};
 use super::store::{self, StoredState};
@@ -332,12 +332,23 @@ impl<D: Deployer> Synchronizer<D> {
         if !self.has_unpublished || is_too_early {
             return;
         }
-        for (api_id, table) in self.ledger.take_changed() {
-            self.deployer.subscribe(&api_id, table);
-        }
-        self.deployer.publish();
+        self.hand_on_consumers();
+        let conflicts = self.deployer.publish();
+        self.status.set_conflicts(conflicts);
         self.has_unpublished = false;
         self.published_at = Some(Instant::now());
+    }
+
+    /// Hands changes of subscriptions and keys to the model.
+    pub(super) fn hand_on_consumers(&mut self) {
+        for change in self.ledger.take_changes() {
+            match change {
+                Change::Subscribe(subscription) => self.deployer.subscribe(&subscription),
+                Change::Unsubscribe(id) => self.deployer.unsubscribe(&id),
+                Change::AddKey(key) => self.deployer.add_key(&key),
+                Change::DropKey(id) => self.deployer.drop_key(&id),
+            }
+        }
     }
 
     async fn publish(&mut self) {

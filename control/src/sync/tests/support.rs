@@ -7,8 +7,11 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use turnpike_config::{Authentication, HttpClientConfig, RetryConfig, SyncConfig};
-use turnpike_core::definition::Subscriptions;
+use turnpike_core::definition::{
+    Api, ApiKeyPlan, Engine, ListenerPath, Plan, PlanSecurity, Subscriptions,
+};
 use turnpike_core::lifecycle::Lifecycle;
+use turnpike_core::snapshot::{DeployedApi, SnapshotCell};
 
 use super::super::deploy::{
     ApiRelease, Deployer, Deployment, Refused, RefusedKind, SubscribablePlan,
@@ -17,6 +20,7 @@ use super::super::{SyncStatus, Synchronizer};
 use crate::bridge::fake::FakeBridge;
 use crate::bridge::wire::{ApiKey, Event, Subscription};
 use crate::bridge::{BaseUrl, BridgeClient};
+use crate::snapshot::SnapshotBuilder;
 use crate::token::{BridgePath, ControlPlaneSettings};
 
 /// Long ago, so that nothing looks as if it changed while it was read.
@@ -28,7 +32,6 @@ pub(super) const NOW: i64 = 1_760_000_000_000;
 #[derive(Debug, Clone)]
 pub(super) struct Served {
     pub(super) revision: String,
-    pub(super) deployed_at_ms: u64,
     pub(super) organization: String,
     pub(super) hosts: Vec<String>,
     pub(super) table: Arc<Subscriptions>,
@@ -53,15 +56,18 @@ pub(super) struct Published {
     pub(super) compiled: usize,
 }
 
+/// The real model behind a compiler that knows only a few words: `plans`, `tags`, `refuse`.
 pub(super) struct FakeGateway {
-    model: Routes,
+    builder: SnapshotBuilder,
+    cell: SnapshotCell,
+    hosts: BTreeMap<String, Vec<String>>,
     tags: Vec<String>,
     published: Arc<Mutex<Published>>,
 }
 
 pub(super) struct FakeCompiled {
-    id: String,
-    served: Served,
+    api: Arc<Api>,
+    hosts: Vec<String>,
     plans: Vec<SubscribablePlan>,
 }
 
@@ -79,40 +85,60 @@ impl Deployer for FakeGateway {
         if let Some(reason) = definition["refuse"].as_str() {
             return Err(refused(RefusedKind::Broken, reason));
         }
-        let tags: Vec<&str> = definition["tags"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
-        if !self.tags.is_empty()
-            && !tags
-                .iter()
-                .any(|tag| self.tags.iter().any(|ours| ours == tag))
-        {
+        let texts = |member: &str| -> Vec<String> {
+            definition[member]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect()
+        };
+        if !self.tags.is_empty() && !texts("tags").iter().any(|tag| self.tags.contains(tag)) {
             return Err(refused(RefusedKind::NotForUs, "tags: they do not match"));
         }
-        let plans = definition["plans"].as_array().into_iter().flatten();
-        let plans: Vec<SubscribablePlan> = plans
-            .filter_map(Value::as_str)
-            .map(|id| SubscribablePlan {
-                id: id.to_owned(),
-                takes_keys: !id.contains("jwt"),
-            })
-            .collect();
         if definition["plans"].is_null() {
             return Err(refused(RefusedKind::NoPlan, "plans: none is published"));
         }
-        let served = Served {
-            revision: release.revision.to_owned(),
+        let plans: Vec<SubscribablePlan> = texts("plans")
+            .into_iter()
+            .map(|id| SubscribablePlan {
+                takes_keys: !id.contains("jwt"),
+                id,
+            })
+            .collect();
+        let path = definition["path"]
+            .as_str()
+            .map_or_else(|| format!("/{}", release.id), str::to_owned);
+        let api = Api {
+            id: release.id.into(),
+            name: release.name.into(),
+            version: "1".into(),
+            environment_id: release.environment_id.into(),
+            organization_id: release.organization_id.into(),
+            engine: Engine::V4,
             deployed_at_ms: release.deployed_at_ms,
-            organization: release.organization_id.to_owned(),
-            hosts: release.access_hosts.to_vec(),
-            table: Arc::default(),
+            revision: release.revision.into(),
+            listeners: Box::new([ListenerPath {
+                host: None,
+                path: path.into(),
+                servers: Arc::default(),
+            }]),
+            plans: plans
+                .iter()
+                .map(|plan| Plan {
+                    id: plan.id.as_str().into(),
+                    name: "plan".into(),
+                    security: PlanSecurity::ApiKey(ApiKeyPlan::default()),
+                })
+                .collect(),
+            groups: Box::default(),
+            analytics: true,
+            reject_null_byte: false,
         };
         Ok(FakeCompiled {
-            id: release.id.to_owned(),
-            served,
+            api: Arc::new(api),
+            hosts: release.access_hosts.to_vec(),
             plans,
         })
     }
@@ -121,45 +147,62 @@ impl Deployer for FakeGateway {
         compiled.plans.clone()
     }
 
-    fn deploy(
-        &mut self,
-        compiled: FakeCompiled,
-        subscriptions: Arc<Subscriptions>,
-    ) -> Result<(), Refused> {
-        self.model.insert(
-            compiled.id,
-            Served {
-                table: subscriptions,
-                ..compiled.served
-            },
-        );
-        Ok(())
+    fn deploy(&mut self, compiled: FakeCompiled) {
+        self.hosts
+            .insert(compiled.api.id.to_string(), compiled.hosts);
+        self.builder.deploy(compiled.api);
     }
 
-    fn subscribe(&mut self, api_id: &str, subscriptions: Arc<Subscriptions>) {
-        self.model
-            .get_mut(api_id)
-            .expect("only deployed APIs have tables")
-            .table = subscriptions;
+    fn subscribe(&mut self, subscription: &Subscription) {
+        self.builder.upsert_subscription(subscription);
+    }
+
+    fn unsubscribe(&mut self, subscription_id: &str) {
+        self.builder.evict_subscription(subscription_id);
+    }
+
+    fn add_key(&mut self, key: &ApiKey) {
+        self.builder.upsert_key(key);
+    }
+
+    fn drop_key(&mut self, key_id: &str) {
+        self.builder.evict_key(key_id);
     }
 
     fn undeploy(&mut self, api_id: &str) -> bool {
-        self.model.remove(api_id).is_some()
+        self.builder.undeploy(api_id)
     }
 
     fn deployed(&self, api_id: &str) -> Option<Deployment> {
-        let served = self.model.get(api_id)?;
+        let deployed = self.builder.deployed(api_id)?;
         Some(Deployment {
-            deployed_at_ms: served.deployed_at_ms,
-            revision: served.revision.clone(),
+            deployed_at_ms: deployed.deployed_at_ms,
+            revision: deployed.revision.to_owned(),
         })
     }
 
-    fn publish(&mut self) {
+    fn publish(&mut self) -> Vec<(String, String)> {
+        let outcome = self.builder.publish(&self.cell);
+        let served = |deployed: &DeployedApi| Served {
+            revision: deployed.api.revision.to_string(),
+            organization: deployed.api.organization_id.to_string(),
+            hosts: self.hosts[&*deployed.api.id].clone(),
+            table: Arc::clone(&deployed.subscriptions),
+        };
+        let snapshot = self.cell.load_full();
         let mut published = self.published.lock().expect("unpoisoned");
-        published.routes.clone_from(&self.model);
+        published.routes = snapshot
+            .apis
+            .iter()
+            .map(|deployed| (deployed.api.id.to_string(), served(deployed)))
+            .collect();
         published.times += 1;
-        published.sizes.push(self.model.len());
+        published.sizes.push(snapshot.apis.len());
+        outcome
+            .refused
+            .into_iter()
+            .map(|(id, reason)| (id.into(), reason))
+            .collect()
     }
 }
 
@@ -200,7 +243,9 @@ impl Bench {
     pub(super) fn synchronizer(&self) -> Synchronizer<FakeGateway> {
         let client = Arc::new(BridgeClient::new(&self.settings).expect("a client"));
         let gateway = FakeGateway {
-            model: Routes::new(),
+            builder: SnapshotBuilder::new(false),
+            cell: SnapshotCell::new(),
+            hosts: BTreeMap::new(),
             tags: self.tags.clone(),
             published: Arc::clone(&self.published),
         };
