@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use turnpike_core::definition::{Connector, ConnectorId};
+use turnpike_core::http::ResponseHead;
 use turnpike_core::stats::WorkerStats;
 
 use super::tls::TlsClients;
@@ -37,6 +38,8 @@ pub(crate) struct Upstream {
     pub(crate) deadline: Deadline,
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
+    /// The last response head; reused.
+    pub(crate) head: ResponseHead,
     opened_ms: u64,
     idle_since_ms: u64,
     place: Place,
@@ -216,6 +219,7 @@ impl Upstreams {
                 deadline: Deadline::new(connected.fd),
                 reader: connected.reader,
                 writer: connected.writer,
+                head: ResponseHead::default(),
                 opened_ms: now_ms,
                 idle_since_ms: now_ms,
                 place,
