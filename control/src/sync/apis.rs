@@ -89,7 +89,7 @@ impl<D: Deployer> Synchronizer<D> {
                 present.extend(events.iter().map(|event| api_id(event).to_owned()));
                 self.apply_events(events, Source::Bridge(window)).await?;
                 if !self.is_initial_done {
-                    self.publish_now_or_later();
+                    self.publish_now_or_later().await;
                 }
                 if is_last {
                     break;

@@ -210,7 +210,10 @@ impl Upstreams {
     }
 
     async fn open(&self, connector: &Connector, place: Place, limit_ms: u64) -> Result<Lease, Fault> {
-        let connect_ms = u64::from(connector.options.connect_timeout_ms).max(1).min(limit_ms);
+        let connect_ms = match connector.options.connect_timeout_ms {
+            0 => limit_ms,
+            connect_ms => u64::from(connect_ms).min(limit_ms),
+        };
         let connected = connect::connect(connector, &self.tls, connect_ms).await?;
         self.stats.upstream_connects.add(1);
         let now_ms = self.clock.now_ms();

@@ -181,7 +181,7 @@ impl Deployer for FakeGateway {
         })
     }
 
-    fn publish(&mut self) -> Vec<(String, String)> {
+    async fn publish(&mut self) -> Vec<(String, String)> {
         let outcome = self.builder.publish(&self.cell);
         let served = |deployed: &DeployedApi| Served {
             revision: deployed.api.revision.to_string(),
