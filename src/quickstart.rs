@@ -31,7 +31,7 @@ pub(crate) fn run(options: &QuickstartOptions) -> anyhow::Result<ExitCode> {
 async fn start(options: &QuickstartOptions) -> anyhow::Result<()> {
     let shutdown = shutdown_signal()?;
     let folder = absolute(&options.folder);
-    let site = Site::new(&folder);
+    let site = Site::take(&folder)?;
     let backend = bind_backend(site.backend_port())
         .await
         .context("the sample backend could not be started")?;
