@@ -75,6 +75,19 @@ impl IdGenerator {
     }
 }
 
+/// SHA-256 of `text` in lower-case hexadecimal digits: the client identifier of an anonymous client
+/// (contract request-lifecycle 5.6).
+pub fn sha256_hex(text: &[u8]) -> [u8; 64] {
+    use sha2::Digest as _;
+    let digest = sha2::Sha256::digest(text);
+    let mut hex = [0; 64];
+    for (index, byte) in digest.iter().enumerate() {
+        hex[index * 2] = HEX[usize::from(byte >> 4)];
+        hex[index * 2 + 1] = HEX[usize::from(byte & 0x0f)];
+    }
+    hex
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +101,12 @@ mod tests {
         assert_eq!(text.match_indices('-').map(|(at, _)| at).collect::<Vec<_>>(), [8, 13, 18, 23]);
         assert_eq!(&text[14..15], "4");
         assert!("89ab".contains(&text[19..20]));
+    }
+
+    #[test]
+    fn the_hash_is_sha_256_in_lower_case() {
+        let hex = sha256_hex(b"abc");
+        assert!(hex.starts_with(b"ba7816bf8f01cfea414140de5dae2223"));
     }
 
     #[test]

@@ -8,7 +8,11 @@
 mod body;
 mod client;
 mod error;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod http;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod url;
 pub mod wire;

@@ -40,9 +40,9 @@ pub(super) struct Ledger {
 /// What an incremental subscription did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Applied {
-    /// Not of an API or plan that is deployed here, or nothing to evict.
+    /// Nothing: known as it is, nothing to evict, or not of an API and plan that are deployed here.
     Ignored,
-    /// Registered, and known before.
+    /// Registered, and known before in another form.
     Updated,
     /// Registered for the first time, on a plan that takes keys: those must be fetched.
     NeedsKeys,
@@ -131,7 +131,7 @@ impl Ledger {
             .subscriptions
             .insert(subscription.id.clone(), subscription.clone())
         {
-            Some(known) if known == *subscription => Applied::Updated,
+            Some(known) if known == *subscription => Applied::Ignored,
             Some(_) => {
                 self.dirty.insert(api_id.to_owned());
                 Applied::Updated
@@ -421,7 +421,7 @@ mod tests {
         ledger.take_changed();
         assert_eq!(
             ledger.apply_subscription(&subscription("s1", "a")),
-            Applied::Updated
+            Applied::Ignored
         );
         assert!(!ledger.apply_key(&key("k1", "text-1", &["s1", "s3"])));
         assert!(ledger.take_changed().is_empty());

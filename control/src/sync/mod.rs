@@ -27,6 +27,8 @@ mod window;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::test_settings;
 
 pub use deploy::{ApiRelease, Deployer, Deployment, Refused, RefusedKind, SubscribablePlan};
 pub use identity::Identity;

@@ -40,7 +40,7 @@ pub struct RefusedApi {
 /// A copy of the status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncReport {
-    /// Whether a first complete cycle succeeded.
+    /// Whether a first complete cycle succeeded, or a stored state is served.
     pub initial_done: bool,
     /// Cycles that were started.
     pub counter: u64,
@@ -136,7 +136,7 @@ impl SyncStatus {
             .clone()
     }
 
-    pub(super) fn set_identity(&self, identity: Arc<Identity>) {
+    pub(crate) fn set_identity(&self, identity: Arc<Identity>) {
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity);
     }
 
@@ -151,7 +151,9 @@ impl SyncStatus {
     }
 
     pub(super) fn set_served_from_store(&self, written_at_ms: i64) {
-        self.lock().served_from_store_ms = Some(written_at_ms);
+        let mut report = self.lock();
+        report.served_from_store_ms = Some(written_at_ms);
+        report.initial_done = true;
     }
 
     pub(super) fn cycle_started(&self) {

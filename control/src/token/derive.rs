@@ -223,7 +223,7 @@ fn as_configured(config: &Config, sync_url: BaseUrl) -> ControlPlaneSettings {
         organizations: config.node.organizations.clone(),
         uses_hrids: management
             .use_legacy_environment_hrids
-            .unwrap_or(config.cloud.is_none()),
+            .unwrap_or_else(|| config.cloud.is_none()),
         reports_url: None,
         token: None,
         facts: None,

@@ -1,0 +1,10 @@
+//! Connections to backends: one pool per connector and worker.
+
+mod connect;
+mod fault;
+mod pool;
+mod tls;
+
+pub(crate) use fault::Fault;
+pub(crate) use pool::{Lease, Upstreams};
+pub(crate) use tls::TlsWriter;

@@ -1,0 +1,130 @@
+//! The state of one worker. Nothing here is shared with another worker, so nothing is locked.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tracing::warn;
+use turnpike_core::ident::{IdGenerator, IdText};
+use turnpike_core::lifecycle::Lifecycle;
+use turnpike_core::report::{PushOutcome, Record, ReportSender};
+use turnpike_core::snapshot::{Snapshot, SnapshotCell};
+use turnpike_core::stats::WorkerStats;
+
+use super::Registry;
+use crate::buffer::BufferPool;
+use crate::driver::{Clock, Timers};
+use crate::settings::Settings;
+use crate::upstream::Upstreams;
+
+/// What a shard is made of; crosses from the main thread to the worker's.
+pub(crate) struct Parts {
+    pub(crate) id: usize,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) servers: Vec<ServerPlace>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) snapshots: Arc<SnapshotCell>,
+    pub(crate) stats: Arc<WorkerStats>,
+    pub(crate) reports: ReportSender,
+    pub(crate) seed: [u64; 4],
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ServerPlace {
+    pub(crate) address: SocketAddr,
+}
+
+/// Worker-local state.
+pub(crate) struct Shard {
+    pub(crate) id: usize,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) servers: Vec<ServerPlace>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) stats: Arc<WorkerStats>,
+    pub(crate) clock: Clock,
+    pub(crate) timers: Timers,
+    pub(crate) buffers: BufferPool,
+    pub(crate) upstreams: Upstreams,
+    pub(crate) registry: Registry,
+    /// Listeners are closed; connections end after their exchange.
+    pub(crate) stopping: Cell<bool>,
+    snapshots: Arc<SnapshotCell>,
+    current: RefCell<Rc<Arc<Snapshot>>>,
+    reports: RefCell<ReportSender>,
+    ids: RefCell<IdGenerator>,
+    accept_warned_ms: Cell<u64>,
+}
+
+impl Shard {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let clock = Clock::start();
+        let current = parts.snapshots.load_full();
+        Self {
+            id: parts.id,
+            upstreams: Upstreams::new(clock, Arc::clone(&parts.stats), parts.settings.workers),
+            settings: parts.settings,
+            servers: parts.servers,
+            lifecycle: parts.lifecycle,
+            stats: parts.stats,
+            clock,
+            timers: Timers::default(),
+            buffers: BufferPool::default(),
+            registry: Registry::default(),
+            stopping: Cell::new(false),
+            snapshots: parts.snapshots,
+            current: RefCell::new(Rc::new(current)),
+            reports: RefCell::new(parts.reports),
+            ids: RefCell::new(IdGenerator::new(parts.seed)),
+            accept_warned_ms: Cell::new(0),
+        }
+    }
+
+    /// The snapshot for a new exchange, pinned for its life. One atomic load when nothing was published, and no shared counter is
+    /// touched: the count of the pin is the worker's own.
+    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+        self.refresh_snapshot();
+        Rc::clone(&self.current.borrow())
+    }
+
+    /// Lets go of a replaced snapshot, also on a worker that serves nothing.
+    pub(crate) fn refresh_snapshot(&self) {
+        let mut current = self.current.borrow_mut();
+        if !self.snapshots.is_current(&current) {
+            *current = Rc::new(self.snapshots.load_full());
+        }
+    }
+
+    /// A new request id.
+    pub(crate) fn next_id(&self) -> IdText {
+        self.ids.borrow_mut().next_id(self.settings.id_format)
+    }
+
+    /// Hands a record to the control thread, or counts it as dropped.
+    pub(crate) fn report(&self, record: &Record<'_>) {
+        match self.reports.borrow_mut().push(record) {
+            PushOutcome::Pushed => self.stats.reports_pushed.add(1),
+            PushOutcome::Dropped => self.stats.reports_dropped.add(1),
+        }
+    }
+
+    /// Whether connections should end after their exchange.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.stopping.get() || self.lifecycle.is_draining()
+    }
+
+    /// Warns that descriptors ran out, at most once in ten seconds.
+    pub(crate) fn warn_accept(&self, error: &io::Error) {
+        let now_ms = self.clock.now_ms();
+        if self.accept_warned_ms.get() == 0 || now_ms - self.accept_warned_ms.get() > 10_000 {
+            self.accept_warned_ms.set(now_ms);
+            warn!(
+                worker = self.id,
+                %error,
+                "cannot accept connections; hint: raise the limit of open files (ulimit -n, LimitNOFILE)"
+            );
+        }
+    }
+}
