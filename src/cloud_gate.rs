@@ -6,13 +6,13 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 use turnpike_control::cloud_gate::{CloudGate, CloudGateOptions as GateOptions, Transport};
 
 use crate::cli::CloudGateOptions;
+use crate::logging;
 
 pub(crate) fn run(options: &CloudGateOptions) -> anyhow::Result<ExitCode> {
-    log_to_stderr();
+    logging::init()?;
     runtime()?.block_on(async {
         let gate = CloudGate::bind(gate_options(options)).await?;
         let shutdown = shutdown_signal()?;
@@ -115,20 +115,6 @@ pub(crate) fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()> + Sen
             _ = terminate.recv() => {}
         }
     })
-}
-
-/// Log lines on standard error; `RUST_LOG` changes the level.
-pub(crate) fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colour = std::env::var_os("NO_COLOR").is_none()
-        && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    // Only a second call fails, and then the first one holds.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colour)
-        .with_target(false)
-        .try_init();
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ use turnpike_control::token::{IssueRequest, issue};
 use self::gateway::{Gateway, Settings};
 use self::samples::{SAMPLE_KEY, Site};
 use crate::cli::QuickstartOptions;
-use crate::cloud_gate::{absolute, log_to_stderr, runtime, shutdown_signal};
+use crate::cloud_gate::{absolute, runtime, shutdown_signal};
+use crate::logging;
 
 /// Organization and environment of the samples.
 const PLACE: &str = "DEFAULT";
@@ -23,7 +24,7 @@ const PLACE: &str = "DEFAULT";
 const TOKEN_LIFETIME_S: i64 = 365 * 86_400;
 
 pub(crate) fn run(options: &QuickstartOptions) -> anyhow::Result<ExitCode> {
-    log_to_stderr();
+    logging::init()?;
     runtime()?.block_on(start(options))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -31,7 +32,7 @@ pub(crate) fn run(options: &QuickstartOptions) -> anyhow::Result<ExitCode> {
 async fn start(options: &QuickstartOptions) -> anyhow::Result<()> {
     let shutdown = shutdown_signal()?;
     let folder = absolute(&options.folder);
-    let site = Site::new(&folder);
+    let site = Site::take(&folder)?;
     let backend = bind_backend(site.backend_port())
         .await
         .context("the sample backend could not be started")?;

@@ -14,6 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+/// The variable that decides how log lines look, in lower case: it is meant for both of us.
+const LOG_FORMAT: &str = "gravitee_log_format";
 /// Log lines that are shown again when the gateway ends by itself.
 const LAST_LINES: usize = 20;
 /// Longest log line that is forwarded in one piece.
@@ -82,11 +84,8 @@ impl Gateway {
         let mut command = Command::new(program);
         command.arg("run").arg("--config").arg(settings.file);
         for (name, _) in std::env::vars_os() {
-            if name
-                .to_string_lossy()
-                .to_ascii_lowercase()
-                .starts_with("gravitee")
-            {
+            let lower = name.to_string_lossy().to_ascii_lowercase();
+            if lower.starts_with("gravitee") && lower != LOG_FORMAT {
                 command.env_remove(name);
             }
         }

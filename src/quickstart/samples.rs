@@ -1,8 +1,9 @@
 //! The files of the quickstart's folder. They are written once; from then on they are the user's.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 /// The key that the sample application uses.
 pub(super) const SAMPLE_KEY: &str = "turnpike-quickstart-key";
@@ -28,16 +29,36 @@ pub(super) struct Site {
     pub(super) settings: PathBuf,
     /// The port that the sample backend had last time.
     backend_port: PathBuf,
+    // Held as long as the quickstart runs: a second one would turn the samples to its own backend.
+    _lock: File,
 }
 
 impl Site {
-    pub(super) fn new(folder: &Path) -> Self {
-        Self {
+    /// Takes the folder, which one quickstart at a time may use; creates it when it is not there.
+    pub(super) fn take(folder: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("{} could not be created", folder.display()))?;
+        let path = folder.join("lock");
+        let lock = File::create(&path)
+            .with_context(|| format!("{} could not be written", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => bail!(
+                "{} is in use by another quickstart; hint: stop it, or give this one a folder with --folder",
+                folder.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                return Err(error)
+                    .with_context(|| format!("{} could not be locked", path.display()));
+            }
+        }
+        Ok(Self {
             definitions: folder.join("apis"),
             data: folder.join("cloud-gate"),
             settings: folder.join("gravitee.yml"),
             backend_port: folder.join("backend.port"),
-        }
+            _lock: lock,
+        })
     }
 
     /// The port that the definitions expect the sample backend on; 0 before the first start.
@@ -100,7 +121,11 @@ mod tests {
     #[test]
     fn samples_are_written_once_follow_the_backend_and_leave_other_files_alone() {
         let folder = tempfile::tempdir().expect("a folder");
-        let site = Site::new(folder.path());
+        let site = Site::take(folder.path()).expect("a site");
+        assert!(
+            Site::take(folder.path()).is_err(),
+            "one quickstart at a time"
+        );
         let read =
             |name: &str| std::fs::read_to_string(site.definitions.join(name)).expect("a file");
         assert_eq!(site.backend_port(), 0);

@@ -109,5 +109,5 @@ pub trait Deployer {
 
     /// Makes everything since the last call visible to traffic, in one step. Returns the APIs that cannot be served although
     /// they were deployed, by id and with the reason: another API holds their path.
-    fn publish(&mut self) -> Vec<(String, String)>;
+    fn publish(&mut self) -> impl Future<Output = Vec<(String, String)>> + Send;
 }

@@ -7,6 +7,7 @@ use turnpike_core::snapshot::SnapshotCell;
 
 use crate::bridge::wire::{ApiKey, Subscription};
 use crate::definition::{ApiInput, CompileContext, Refusal, RefusalKind, compile};
+use crate::resolve::Resolver;
 use crate::snapshot::SnapshotBuilder;
 
 use super::deploy::{ApiRelease, Deployer, Deployment, Refused, RefusedKind, SubscribablePlan};
@@ -16,19 +17,22 @@ pub struct SnapshotDeployer {
     context: Arc<CompileContext>,
     builder: SnapshotBuilder,
     cell: Arc<SnapshotCell>,
+    resolver: Arc<Resolver>,
 }
 
 impl SnapshotDeployer {
-    /// A deployer that publishes to `cell`.
+    /// A deployer that publishes to `cell` once `resolver` has looked up new backends.
     pub fn new(
         context: Arc<CompileContext>,
         builder: SnapshotBuilder,
         cell: Arc<SnapshotCell>,
+        resolver: Arc<Resolver>,
     ) -> Self {
         Self {
             context,
             builder,
             cell,
+            resolver,
         }
     }
 }
@@ -115,7 +119,9 @@ impl Deployer for SnapshotDeployer {
         })
     }
 
-    fn publish(&mut self) -> Vec<(String, String)> {
+    async fn publish(&mut self) -> Vec<(String, String)> {
+        // An API must not be routable before its backends have addresses, or its first requests would fail.
+        self.resolver.resolve_new().await;
         let published = self.builder.publish(&self.cell);
         published
             .refused

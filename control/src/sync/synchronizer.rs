@@ -11,6 +11,7 @@ use turnpike_core::lifecycle::{Lifecycle, Stage};
 
 use crate::bridge::wire::{Event, EventCriteria, EventType};
 use crate::bridge::{BridgeClient, BridgeError, BridgeErrorKind, Group};
+use crate::definition::ShardingTags;
 use crate::token::ControlPlaneSettings;
 
 use super::access::AccessPoints;
@@ -110,6 +111,13 @@ impl<D: Deployer> Synchronizer<D> {
             has_unstored: false,
             published_at: None,
         }
+    }
+
+    /// Tells the synchronizer the gateway's sharding tags: flows of organizations may name them.
+    #[must_use]
+    pub fn with_tags(mut self, tags: ShardingTags) -> Self {
+        self.flows = OrganizationFlows::new(tags);
+        self
     }
 
     /// Synchronises until `stop` turns true or its sender is gone.
@@ -325,7 +333,7 @@ impl<D: Deployer> Synchronizer<D> {
     }
 
     /// Publishes, unless the last publication was just now: then the next one takes this change with it.
-    pub(super) fn publish_now_or_later(&mut self) {
+    pub(super) async fn publish_now_or_later(&mut self) {
         let is_too_early = self
             .published_at
             .is_some_and(|at| at.elapsed() < PUBLISH_INTERVAL);
@@ -333,7 +341,7 @@ impl<D: Deployer> Synchronizer<D> {
             return;
         }
         self.hand_on_consumers();
-        let conflicts = self.deployer.publish();
+        let conflicts = self.deployer.publish().await;
         self.status.set_conflicts(conflicts);
         self.has_unpublished = false;
         self.published_at = Some(Instant::now());
@@ -357,7 +365,7 @@ impl<D: Deployer> Synchronizer<D> {
         {
             tokio::time::sleep_until(at + PUBLISH_INTERVAL).await;
         }
-        self.publish_now_or_later();
+        self.publish_now_or_later().await;
     }
 
     /// Notes a failure, loud when it is news and quiet when it goes on.

@@ -79,3 +79,46 @@ async fn reports_are_on_file_when_they_are_acknowledged_and_written_once() {
     );
     gate.stop().await;
 }
+
+#[tokio::test]
+async fn our_reporter_delivers_a_batch_once_however_often_it_tries() {
+    use crate::report::{Batch, CloudSink, Delivery, Sink as _};
+    use flate2::{Compression, write::GzEncoder};
+    use std::io::Write as _;
+    use std::sync::Arc;
+
+    let gate = Running::start(Transport::Generated, true).await;
+    let sink = |token: &str| {
+        let token = turnpike_config::Secret::new(token);
+        CloudSink::new(
+            &format!("{}/reports", gate.url),
+            Arc::new(move || token.clone()),
+            "turnpike",
+            Arc::new(gate.client.clone()),
+        )
+        .expect("a sink")
+    };
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder
+        .write_all(b"{\"type\":\"v4-metrics\"}\n{\"type\":\"v4-log\"}\n")
+        .expect("written");
+    let batch = Batch {
+        id: uuid::Uuid::new_v4(),
+        records: 2,
+        body: encoder.finish().expect("compressed").into(),
+    };
+    for _ in 0..2 {
+        let delivery = sink(&gate.token).deliver(&batch).await;
+        assert!(matches!(delivery, Delivery::Accepted), "{delivery:?}");
+    }
+    let delivery = sink("a.b.c").deliver(&batch).await;
+    assert!(
+        matches!(delivery, Delivery::Unauthorized { status: 401 }),
+        "{delivery:?}"
+    );
+    let answer = gate.send("GET", "/_gate/status", &[], "").await;
+    let status: Value = serde_json::from_slice(answer.body()).expect("JSON");
+    assert_eq!(status["reports"]["received"], 2);
+    assert_eq!(status["reports"]["duplicateBatches"], 1);
+    gate.stop().await;
+}
