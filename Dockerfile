@@ -1,6 +1,6 @@
 # Turnpike with the paths of the reference image: the same `docker run` lines work, only the image name differs.
 #
-#   docker build -t turnpike .
+#   docker build -t turnpike --build-arg REVISION="$(git rev-parse --short HEAD)" .
 #
 # Either stage can be taken from elsewhere: --build-arg RUST_IMAGE=…, --build-arg RUNTIME_IMAGE=debian:bookworm-slim.
 # The runtime must have the glibc of Debian 12 or later; nothing is run in it while the image is built.
@@ -8,13 +8,14 @@ ARG RUST_IMAGE=docker.io/library/rust:1-slim-bookworm
 ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12
 
 FROM ${RUST_IMAGE} AS build
+ARG REVISION=unknown
 WORKDIR /src
 COPY . .
 # The toolchain of the image, not the one that rust-toolchain.toml would download.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
     if [ -n "${RUST_VERSION:-}" ]; then export RUSTUP_TOOLCHAIN="$RUST_VERSION"; fi \
-    && cargo build --release --locked --bin turnpike \
+    && TURNPIKE_REVISION="$REVISION" cargo build --release --locked --bin turnpike \
     && install -D -m 0755 target/release/turnpike /out/usr/local/bin/turnpike
 # Any user of group 0 may write here, so that the image runs under a random user id (OpenShift).
 RUN mkdir -p /out/opt/graviteeio-gateway && cd /out/opt/graviteeio-gateway \
