@@ -84,12 +84,14 @@ fn api(backend: SocketAddr, read_timeout_ms: u32) -> Api {
 }
 
 fn start(backend: SocketAddr, driver: DriverChoice, read_timeout_ms: u32) -> Proxy {
-    let mut config = Config::default();
-    config.servers = vec![ServerConfig {
-        host: "127.0.0.1".to_owned(),
-        port: 0,
-        ..ServerConfig::default()
-    }];
+    let mut config = Config {
+        servers: vec![ServerConfig {
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+            ..ServerConfig::default()
+        }],
+        ..Config::default()
+    };
     config.runtime.driver = driver;
     let api = Arc::new(api(backend, read_timeout_ms));
     let mut routes = RouteTableBuilder::new(Overlap::Forbidden);

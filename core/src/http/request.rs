@@ -276,7 +276,7 @@ impl RequestHead {
         let rest = Span::new(path_start, self.target.end());
         let query = memchr::memchr(b'?', rest.of(head));
         self.has_query = query.is_some();
-        let path_end = query.map_or(rest.end(), |at| path_start + at);
+        let path_end = query.map_or_else(|| rest.end(), |at| path_start + at);
         self.path = Span::new(path_start, path_end);
         self.query = Span::new(
             (path_end + usize::from(self.has_query)).min(rest.end()),

@@ -200,6 +200,7 @@ impl Try<'_, '_> {
         let length = out.len();
         let (result, out) = upstream.writer.write_all(out, 0..length).await;
         shard.buffers.put(out);
+        shard.stats.upstream_bytes_written.add(length as u64);
         if let Err(error) = result {
             let fault = if upstream.deadline.has_passed() {
                 Fault::ReadTimeout

@@ -121,6 +121,7 @@ impl Upload<'_> {
     }
 
     fn count(&self, bytes: usize) {
+        self.shard.stats.upstream_bytes_written.add(bytes as u64);
         self.shared
             .request_body_bytes
             .set(self.shared.request_body_bytes.get() + bytes as u64);
@@ -360,7 +361,10 @@ impl Download<'_> {
             self.upstream.arm(buffer, HEADROOM);
             let (result, buffer) = self.upstream.read().await;
             let count = match result {
-                Ok(count) => count,
+                Ok(count) => {
+                    self.shard.stats.upstream_bytes_read.add(count as u64);
+                    count
+                }
                 Err(error) => {
                     self.shard.buffers.put(buffer);
                     return DownloadEnd::CutShort(Fault::Io(error));
@@ -469,7 +473,10 @@ impl Download<'_> {
             let (result, filled) = self.upstream.read().await;
             buffer = filled;
             let fault = match result {
-                Ok(count) if count > 0 => continue,
+                Ok(count) if count > 0 => {
+                    self.shard.stats.upstream_bytes_read.add(count as u64);
+                    continue;
+                }
                 _ if self.upstream_deadline.has_passed() => self.timeout(),
                 Ok(_) if buffer.len() > HEADROOM => {
                     Fault::Malformed("it ends in the middle of its head")

@@ -158,9 +158,7 @@ impl Timers {
             if *queued_ms > now_ms {
                 return Some(*queued_ms);
             }
-            let Some(Reverse(Queued(queued_ms, entry))) = heap.pop() else {
-                return None;
-            };
+            let Reverse(Queued(queued_ms, entry)) = heap.pop()?;
             if entry.queued_ms.get() != queued_ms {
                 continue; // It was queued again for an earlier moment, which has been dealt with.
             }

@@ -309,12 +309,9 @@ impl Drop for WaitGuard<'_> {
             .waiting
             .borrow_mut()
             .retain(|waiter| !Rc::ptr_eq(waiter, self.waiter));
+        // Dropping an offered place hands it to the next in the queue; so does dropping the connection that holds one.
         let unused = self.waiter.offer.borrow_mut().take();
-        match unused {
-            // Dropping a place hands it to the next in the queue; so does dropping the connection that holds one.
-            Some(offer) => drop(offer),
-            None => {}
-        }
+        drop(unused);
     }
 }
 

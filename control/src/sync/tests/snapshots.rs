@@ -10,6 +10,7 @@ use super::super::SnapshotDeployer;
 use super::support::{Bench, LONG_AGO, NOW, event, key, subscription};
 use crate::bridge::wire::AccessPoint;
 use crate::definition::CompileContext;
+use crate::resolve::Resolver;
 use crate::snapshot::SnapshotBuilder;
 
 fn definition(id: &str) -> Value {
@@ -31,7 +32,13 @@ fn definition(id: &str) -> Value {
 
 fn deployer(cell: &Arc<SnapshotCell>) -> SnapshotDeployer {
     let context = Arc::new(CompileContext::new(&Config::default()));
-    SnapshotDeployer::new(context, SnapshotBuilder::new(false), Arc::clone(cell))
+    let resolver = Arc::new(Resolver::new(context.connectors.clone()));
+    SnapshotDeployer::new(
+        context,
+        SnapshotBuilder::new(false),
+        Arc::clone(cell),
+        resolver,
+    )
 }
 
 #[tokio::test]
