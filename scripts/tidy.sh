@@ -57,7 +57,7 @@ check_size() {
 check_leftovers() {
     report 'unfinished code' < <(files '*.rs' | matches '\b(todo|unimplemented|dbg)!\(')
     report 'path of one machine' < <(files '*.rs' '*.md' '*.toml' '*.sh' '*.yml' '*.yaml' '*.json' Dockerfile |
-        matches '(^|[^A-Za-z0-9_./*-])/(root|work|Users/[A-Za-z]+|home/[A-Za-z]+)/')
+        matches '(^|[^A-Za-z0-9_./*-])/(root/[.]|(work|Users/[A-Za-z]+|home/[A-Za-z]+)/)')
     report 'merge marker' < <(files '*' | while IFS= read -r file; do
         grep -IHnE '^(<<<<<<<|>>>>>>>) ' "$file" || true
     done)
