@@ -58,6 +58,12 @@ pub(crate) struct CloudGateOptions {
     /// Address to listen on.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8072")]
     pub(crate) listen: String,
+    /// Organization id.
+    #[arg(long, default_value = "DEFAULT")]
+    pub(crate) org: String,
+    /// Environment id that the APIs live in; gateways need a token that names it.
+    #[arg(long, default_value = "DEFAULT")]
+    pub(crate) env: String,
     /// Serve plain HTTP instead of HTTPS.
     #[arg(long)]
     pub(crate) plain_http: bool,
@@ -95,7 +101,12 @@ pub(crate) struct TokenIssueOptions {
     #[arg(long, default_value = "local")]
     pub(crate) cpg: String,
     /// Validity in days; negative issues an expired token, for tests.
-    #[arg(long, value_name = "DAYS", default_value_t = 365, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "DAYS",
+        default_value_t = 365,
+        allow_negative_numbers = true
+    )]
     pub(crate) days: i64,
 }
 

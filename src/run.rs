@@ -1,9 +1,163 @@
-//! `turnpike run`.
+//! `turnpike run`: the gateway.
+//!
+//! The main thread becomes the control thread; the workers are threads of their own. Exit codes: 0 after a stop that was asked for, 1 when the
+//! gateway could not start or a worker failed, 2 for unusable arguments.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use turnpike_config::Config;
+use turnpike_config::cpu::{CpuFacts, CpuPlan};
+use turnpike_control::node::DriverInfo;
+use turnpike_control::{ControlPlane, ControlPlaneInput};
+use turnpike_core::lifecycle::{Lifecycle, Stage};
+use turnpike_core::report::ring;
+use turnpike_core::snapshot::SnapshotCell;
+use turnpike_core::stats::WorkerStats;
+use turnpike_uring::{Drained, Fleet, FleetOptions, WorkerInput};
+
+use crate::check;
 use crate::cli::SettingsOptions;
+use crate::logging;
 
-pub(crate) fn run(_options: &SettingsOptions) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+/// How often the workers are looked at: one that ends by itself ends the process, so that a supervisor starts a whole one.
+const WATCH_PERIOD: Duration = Duration::from_millis(500);
+
+pub(crate) fn run(options: &SettingsOptions) -> anyhow::Result<ExitCode> {
+    logging::init()?;
+    let loaded = match Config::load(&check::load_options(options)) {
+        Ok(loaded) => loaded,
+        Err(error) => return Ok(check::refuse(&error)?),
+    };
+    check::print(&loaded.diagnostics)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(8)
+        .build()
+        .context("the control thread's runtime cannot be made")?;
+    runtime.block_on(serve(Arc::new(loaded.config)))
+}
+
+async fn serve(config: Arc<Config>) -> anyhow::Result<ExitCode> {
+    // Before anything listens: a signal that comes early must not end the process without a word.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+
+    let settings = ControlPlane::settings(&config)?;
+    let plan = CpuPlan::detect(&config.runtime, &CpuFacts::read()?)?;
+    let lifecycle = Arc::new(Lifecycle::new());
+    let snapshots = Arc::new(SnapshotCell::new());
+    let mut inputs = Vec::new();
+    let mut workers = Vec::new();
+    let mut receivers = Vec::new();
+    for _ in &plan.workers {
+        let (sender, receiver) = ring(config.runtime.report_ring_bytes);
+        let stats = Arc::new(WorkerStats::new());
+        inputs.push(WorkerInput { reports: sender, stats: Arc::clone(&stats) });
+        workers.push(stats);
+        receivers.push(receiver);
+    }
+    let fleet = Fleet::start(FleetOptions {
+        config: &config,
+        plan: &plan,
+        snapshots: Arc::clone(&snapshots),
+        lifecycle: Arc::clone(&lifecycle),
+        inputs,
+    })?;
+    let control = ControlPlane::start(ControlPlaneInput {
+        config: Arc::clone(&config),
+        settings: settings.clone(),
+        lifecycle: Arc::clone(&lifecycle),
+        snapshots,
+        workers,
+        reports: receivers,
+        driver: DriverInfo {
+            driver: fleet.driver().kind.to_string(),
+            reason: fleet.driver().reason.clone(),
+        },
+        listeners: fleet.addresses().to_vec(),
+        build_version: env!("CARGO_PKG_VERSION"),
+    })
+    .await?;
+    banner(&config, &plan, &fleet, &control, settings.is_some());
+
+    let asked = tokio::select! {
+        _ = terminate.recv() => true,
+        _ = interrupt.recv() => true,
+        () = ended(&fleet) => false,
+    };
+    let drained = drain(&config, &lifecycle, fleet, &mut terminate, &mut interrupt).await;
+    let reports = control.stop().await;
+    lifecycle.advance(Stage::Stopped);
+    tracing::info!(
+        cut = drained.cut,
+        reports_sent = reports.sent(),
+        reports_dropped = reports.dropped_total(),
+        "stopped"
+    );
+    if asked && drained.failed == 0 {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        tracing::error!("a worker ended by itself");
+        Ok(ExitCode::FAILURE)
+    }
+}
+
+/// Serves on for `gracefulShutdown.delay` while clients are asked to close, then closes the listeners and lets running exchanges finish. A second
+/// signal ends the wait.
+async fn drain(
+    config: &Config,
+    lifecycle: &Lifecycle,
+    fleet: Fleet,
+    terminate: &mut tokio::signal::unix::Signal,
+    interrupt: &mut tokio::signal::unix::Signal,
+) -> Drained {
+    lifecycle.advance(Stage::Draining);
+    let delay = Duration::from_millis(config.shutdown.delay_ms);
+    tracing::info!(delay_ms = config.shutdown.delay_ms, "stopping: clients are asked to close their connections");
+    tokio::select! {
+        () = tokio::time::sleep(delay) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tokio::task::spawn_blocking(move || fleet.stop())
+        .await
+        .unwrap_or(Drained { cut: 0, failed: 1 })
+}
+
+async fn ended(fleet: &Fleet) {
+    while fleet.is_running() {
+        tokio::time::sleep(WATCH_PERIOD).await;
+    }
+}
+
+/// The first lines: what runs, on what, where, and fed by whom.
+fn banner(config: &Config, plan: &CpuPlan, fleet: &Fleet, control: &ControlPlane, has_control_plane: bool) {
+    tracing::info!("turnpike {} on {} ({})", env!("CARGO_PKG_VERSION"), fleet.driver().kind, fleet.driver().reason);
+    for file in &config.files {
+        tracing::info!("settings from {}", file.display());
+    }
+    tracing::info!("{} worker(s): {}", plan.workers.len(), plan.reason);
+    for (id, worker) in plan.workers.iter().enumerate() {
+        match worker.cpu {
+            Some(cpu) => tracing::info!("worker {id} -> cpu {cpu}"),
+            None => tracing::info!("worker {id} -> any cpu"),
+        }
+    }
+    for address in fleet.addresses() {
+        tracing::info!("listening on http://{address}");
+    }
+    if let Some(address) = control.node_api() {
+        tracing::info!("node API on http://{address}/_node");
+    }
+    if !has_control_plane {
+        tracing::warn!(
+            "no control plane: neither cloud.token nor management.http.url is set, so no API will be deployed; \
+             hint: set gravitee_cloud_token"
+        );
+    }
+    tracing::info!("rate limiting: {:?}", config.ratelimit_type);
 }

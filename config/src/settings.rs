@@ -299,7 +299,11 @@ impl Default for CloudVerification {
             public_key: None,
             public_key_path: None,
             jwks_path: None,
-            algorithms: ["RS256", "RS384", "RS512", "ES256", "ES384", "PS256", "PS512"].map(str::to_owned).to_vec(),
+            algorithms: [
+                "RS256", "RS384", "RS512", "ES256", "ES384", "PS256", "PS512",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             trust_gateway_url: false,
         }
     }
@@ -420,7 +424,11 @@ impl Default for ManagementConfig {
             append_bridge_base_path: None,
             authentication: None,
             client: HttpClientConfig::default(),
-            retry: RetryConfig { delay_ms: 2_000, delay_ms_max: 60_000, backoff_factor: 1.5 },
+            retry: RetryConfig {
+                delay_ms: 2_000,
+                delay_ms_max: 60_000,
+                backoff_factor: 1.5,
+            },
             client_version: "4.12.17".to_owned(),
             use_legacy_environment_hrids: None,
             paths: Vec::new(),
@@ -472,7 +480,10 @@ pub struct PeriodicConfig {
 
 impl Default for PeriodicConfig {
     fn default() -> Self {
-        Self { enabled: true, delay_ms: 5_000 }
+        Self {
+            enabled: true,
+            delay_ms: 5_000,
+        }
     }
 }
 
@@ -514,7 +525,11 @@ impl Default for CloudReporterConfig {
             retry_delay_ms_max: 30_000,
             retries: 6,
             pending_bytes_max: 26_214_400,
-            client: HttpClientConfig { idle_timeout_ms: 10_000, http2: true, ..HttpClientConfig::default() },
+            client: HttpClientConfig {
+                idle_timeout_ms: 10_000,
+                http2: true,
+                ..HttpClientConfig::default()
+            },
         }
     }
 }
@@ -559,7 +574,10 @@ impl Default for NodeApiConfig {
             enabled: true,
             host: "localhost".to_owned(),
             port: 18_082,
-            authentication: NodeApiAuthentication::Basic(vec![("admin".to_owned(), Secret::new("adminadmin"))]),
+            authentication: NodeApiAuthentication::Basic(vec![(
+                "admin".to_owned(),
+                Secret::new("adminadmin"),
+            )]),
         }
     }
 }
@@ -577,7 +595,11 @@ pub struct MetricsConfig {
 
 impl Default for MetricsConfig {
     fn default() -> Self {
-        Self { enabled: false, prometheus: true, concurrency_max: 3 }
+        Self {
+            enabled: false,
+            prometheus: true,
+            concurrency_max: 3,
+        }
     }
 }
 

@@ -9,6 +9,8 @@
 //! - [`resolve`]: addresses of backend hosts;
 //! - [`report`]: records from the workers' rings to the Cloud Gate (contract reporting);
 //! - [`node`]: node API, probes, metrics, heartbeat, monitoring (contract operations 2-4, sync 10);
+//! - [`license`]: the licence file, read and shown, never enforced (contract sync 8);
+//! - [`ControlPlane`]: all of the above, running together on the control thread;
 //! - [`cloud_gate`]: a real local Cloud Gate for development, tests and air-gapped sites.
 //!
 //! # What deliberately does not live here
@@ -19,9 +21,13 @@
 pub mod bridge;
 pub mod cloud_gate;
 pub mod definition;
+pub mod license;
 pub mod node;
+mod plane;
 pub mod report;
 pub mod resolve;
 pub mod snapshot;
 pub mod sync;
 pub mod token;
+
+pub use plane::{ControlPlane, ControlPlaneInput, StartError};

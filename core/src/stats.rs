@@ -91,6 +91,10 @@ pub struct WorkerStats {
     pub upstream_errors: Cell,
     /// Summed time until the backend's head, nanoseconds.
     pub upstream_time_ns_sum: Cell,
+    /// Bytes read from backends, heads included.
+    pub upstream_bytes_read: Cell,
+    /// Bytes written to backends, heads included.
+    pub upstream_bytes_written: Cell,
     /// Connections opened to backends.
     pub upstream_connects: Cell,
     /// Open backend connections, busy and idle.
@@ -128,6 +132,8 @@ impl WorkerStats {
             upstream_requests: Cell::default(),
             upstream_errors: Cell::default(),
             upstream_time_ns_sum: Cell::default(),
+            upstream_bytes_read: Cell::default(),
+            upstream_bytes_written: Cell::default(),
             upstream_connects: Cell::default(),
             upstream_connections: Cell::default(),
             upstream_idle_connections: Cell::default(),

@@ -1,6 +1,6 @@
 //! All workers of the process.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -214,7 +214,7 @@ fn pin(id: usize, cpu: usize) {
 
 fn seed() -> io::Result<[u64; 4]> {
     let mut bytes = [0_u8; 32];
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     let mut seed = [0; 4];
     for (number, bytes) in seed.iter_mut().zip(bytes.chunks_exact(8)) {
         *number = u64::from_ne_bytes(bytes.try_into().expect("because chunks_exact gives eight bytes"));

@@ -15,12 +15,14 @@ pub(crate) fn bind(server: &ServerConfig, count: usize) -> io::Result<(SocketAdd
         .to_socket_addrs()?
         .next()
         .ok_or_else(|| io::Error::new(io::ErrorKind::AddrNotAvailable, "the host has no address"))?;
+    // On a free port nothing lingers, and SO_REUSEADDR would let the kernel hand one port to two that ask at the same time.
+    let reuse_address = wanted.port() != 0;
     claim(wanted)?;
-    let first = open(wanted, server)?;
+    let first = open(wanted, reuse_address, server)?;
     let address = first.local_addr()?;
     let mut sockets = vec![first];
     for _ in 1..count {
-        sockets.push(open(address, server)?);
+        sockets.push(open(address, reuse_address, server)?);
     }
     Ok((address, sockets))
 }
@@ -36,9 +38,9 @@ fn claim(address: SocketAddr) -> io::Result<()> {
     socket.listen(1)
 }
 
-fn open(address: SocketAddr, server: &ServerConfig) -> io::Result<TcpListener> {
+fn open(address: SocketAddr, reuse_address: bool, server: &ServerConfig) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
+    socket.set_reuse_address(reuse_address)?;
     socket.set_reuse_port(true)?;
     // Accepted connections inherit these.
     socket.set_tcp_nodelay(true)?;

@@ -52,10 +52,18 @@ pub struct Event {
     #[serde(default, deserialize_with = "null_is_default")]
     pub properties: BTreeMap<String, Option<String>>,
     /// Creation, Unix milliseconds.
-    #[serde(default, deserialize_with = "date", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "date",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub created_at: Option<i64>,
     /// Last change, Unix milliseconds.
-    #[serde(default, deserialize_with = "date", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "date",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub updated_at: Option<i64>,
 }
 
@@ -101,7 +109,10 @@ pub struct ApiRecord {
 /// A subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[expect(missing_docs, reason = "the members are the protocol's own, contract sync 3.4")]
+#[expect(
+    missing_docs,
+    reason = "the members are the protocol's own, contract sync 3.4"
+)]
 pub struct Subscription {
     pub id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,7 +150,10 @@ pub struct Subscription {
 /// An API key.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[expect(missing_docs, reason = "the members are the protocol's own, contract sync 3.4")]
+#[expect(
+    missing_docs,
+    reason = "the members are the protocol's own, contract sync 3.4"
+)]
 pub struct ApiKey {
     pub id: String,
     pub key: String,
@@ -166,36 +180,69 @@ pub struct ApiKey {
 /// Criteria of event searches. Unset members are not sent.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[expect(missing_docs, reason = "the members are the protocol's own, contract sync 3.3")]
+#[expect(
+    missing_docs,
+    reason = "the members are the protocol's own, contract sync 3.3"
+)]
 pub struct EventCriteria {
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub types: Vec<EventType>,
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub properties: BTreeMap<String, serde_json::Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<i64>,
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub organizations: Vec<String>,
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub environments: Vec<String>,
 }
 
 /// Criteria of subscription searches.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[expect(missing_docs, reason = "the members are the protocol's own, contract sync 3.3")]
+#[expect(
+    missing_docs,
+    reason = "the members are the protocol's own, contract sync 3.3"
+)]
 pub struct SubscriptionCriteria {
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub ids: Vec<String>,
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub environments: Vec<String>,
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub apis: Vec<String>,
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub plans: Vec<String>,
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub statuses: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<i64>,
@@ -205,18 +252,30 @@ pub struct SubscriptionCriteria {
     pub ending_at_after: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ending_at_before: Option<i64>,
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub include_without_end: bool,
 }
 
 /// Criteria of API key searches.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[expect(missing_docs, reason = "the members are the protocol's own, contract sync 3.3")]
+#[expect(
+    missing_docs,
+    reason = "the members are the protocol's own, contract sync 3.3"
+)]
 pub struct ApiKeyCriteria {
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub environments: Vec<String>,
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub subscriptions: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<i64>,
@@ -226,18 +285,30 @@ pub struct ApiKeyCriteria {
     pub expire_after: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expire_before: Option<i64>,
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub include_revoked: bool,
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub include_federated: bool,
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub include_without_expiration: bool,
 }
 
 /// An environment of the control plane.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[expect(missing_docs, reason = "the members are the protocol's own, contract sync 3.4")]
+#[expect(
+    missing_docs,
+    reason = "the members are the protocol's own, contract sync 3.4"
+)]
 pub struct Environment {
     pub id: String,
     #[serde(deserialize_with = "null_is_default")]
@@ -251,7 +322,10 @@ pub struct Environment {
 /// An organization of the control plane.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[expect(missing_docs, reason = "the members are the protocol's own, contract sync 3.4")]
+#[expect(
+    missing_docs,
+    reason = "the members are the protocol's own, contract sync 3.4"
+)]
 pub struct Organization {
     pub id: String,
     #[serde(deserialize_with = "null_is_default")]
@@ -260,10 +334,60 @@ pub struct Organization {
     pub name: Option<String>,
 }
 
+/// A host name on which the APIs of an environment are reached.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(
+    missing_docs,
+    reason = "the members are the protocol's own, contract sync 3.4"
+)]
+pub struct AccessPoint {
+    pub id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+}
+
+/// Criteria of access point searches.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(
+    missing_docs,
+    reason = "the members are the protocol's own, contract sync 3.3"
+)]
+pub struct AccessPointCriteria {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference_type: Option<String>,
+    #[serde(
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub targets: Vec<String>,
+    #[serde(
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub reference_ids: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+}
+
 /// A node monitoring document.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[expect(missing_docs, reason = "the members are the protocol's own, contract sync 10.2")]
+#[expect(
+    missing_docs,
+    reason = "the members are the protocol's own, contract sync 10.2"
+)]
 pub struct Monitoring {
     pub id: String,
     pub node_id: String,
@@ -281,7 +405,10 @@ pub struct Monitoring {
 /// A page of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[expect(missing_docs, reason = "the members are the protocol's own, contract sync 2.2")]
+#[expect(
+    missing_docs,
+    reason = "the members are the protocol's own, contract sync 2.2"
+)]
 pub struct Page<T> {
     pub content: Vec<T>,
     pub page_number: u64,
@@ -313,7 +440,11 @@ fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Er
         Some(Date::Text(text)) => text
             .parse::<jiff::Timestamp>()
             .map(|timestamp| Some(timestamp.as_millisecond()))
-            .map_err(|_| serde::de::Error::custom(format!("expected a date in milliseconds or ISO-8601, found {text:?}"))),
+            .map_err(|_| {
+                serde::de::Error::custom(format!(
+                    "expected a date in milliseconds or ISO-8601, found {text:?}"
+                ))
+            }),
     }
 }
 
@@ -334,7 +465,14 @@ mod tests {
 
     #[test]
     fn criteria_send_only_what_is_set() {
-        let criteria = EventCriteria { types: vec![EventType::PublishApi], to: Some(5), ..EventCriteria::default() };
-        assert_eq!(serde_json::to_string(&criteria).expect("JSON"), r#"{"types":["PUBLISH_API"],"to":5}"#);
+        let criteria = EventCriteria {
+            types: vec![EventType::PublishApi],
+            to: Some(5),
+            ..EventCriteria::default()
+        };
+        assert_eq!(
+            serde_json::to_string(&criteria).expect("JSON"),
+            r#"{"types":["PUBLISH_API"],"to":5}"#
+        );
     }
 }

@@ -1,1 +1,240 @@
-//! placeholder
+//! API definitions: V2 and V4 JSON compiled to [`turnpike_core::definition::Api`] (contract api-definition).
+//!
+//! # The nouns
+//! - [`ApiInput`]: one definition text and what its record says about it;
+//! - [`CompileContext`]: what the gateway's settings decide (sharding tags, tenant), and the [`Connectors`] that compiled
+//!   endpoints share;
+//! - [`Compiled`]: the API, and a [`Note`] for every member that is accepted without effect;
+//! - [`Refusal`]: the one member that stops an API, why, and what an operator can do.
+//!
+//! # The rule
+//! A member that would change what a client sees, and that is not built yet, refuses its API by name: an API is served as it
+//! is written or not at all. A member without effect on answers becomes a note.
+
+mod connector;
+mod decrypt;
+mod endpoint;
+mod flow;
+mod header;
+mod http;
+mod plan;
+mod plan_order;
+mod properties;
+mod reader;
+mod refusal;
+mod tags;
+mod target;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod v2;
+mod v4;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use turnpike_config::{Config, Secret};
+use turnpike_core::definition::{Api, Engine};
+
+pub use connector::Connectors;
+pub use refusal::{Note, Refusal, RefusalKind};
+pub use tags::ShardingTags;
+
+use properties::Properties;
+use reader::{Node, Reading};
+use refusal::Notes;
+
+/// Longest definition text that is read, bytes.
+pub const DEFINITION_BYTES_MAX: usize = 8 << 20;
+
+/// A definition and what its record says about it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ApiInput<'a> {
+    /// JSON text of the definition.
+    pub definition: &'a str,
+    /// `definitionVersion` of the record; `None` derives the version from the text (`definitionVersion`, `gravitee`).
+    pub definition_version: Option<&'a str>,
+    /// `type` of the record; `None` reads the member `type` of the text. V4 only.
+    pub api_type: Option<&'a str>,
+    /// Environment id, empty when unknown.
+    pub environment_id: &'a str,
+    /// Organization id, empty when unknown.
+    pub organization_id: &'a str,
+    /// Creation of the publish event, Unix milliseconds.
+    pub deployed_at_ms: u64,
+    /// Deployment number of the publish event, empty when absent.
+    pub revision: &'a str,
+}
+
+/// What the gateway's settings decide about definitions, and the connectors that compiled endpoints share.
+#[derive(Debug, Clone, Default)]
+pub struct CompileContext {
+    /// `tags` of the gateway.
+    pub tags: ShardingTags,
+    /// `tenant` of the gateway.
+    pub tenant: Option<String>,
+    /// `api.properties.encryption.secret`.
+    pub encryption_secret: Secret,
+    /// Connectors of every compiled API; shared with [`crate::resolve::Resolver`].
+    pub connectors: Connectors,
+}
+
+impl CompileContext {
+    /// The context for these settings, with no connectors yet.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            tags: ShardingTags::new(&config.node.tags),
+            tenant: config
+                .node
+                .tenant
+                .clone()
+                .filter(|tenant| !tenant.is_empty()),
+            encryption_secret: config.api.encryption_secret.clone(),
+            connectors: Connectors::default(),
+        }
+    }
+}
+
+/// A compiled API.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    /// The API.
+    pub api: Arc<Api>,
+    /// Members that were accepted without effect, and endpoints that could not start.
+    pub warnings: Vec<Note>,
+    /// Sharding tags of the API.
+    pub tags: Vec<String>,
+}
+
+/// Compiles one definition.
+///
+/// Reads the PEM files that the definition names, and nothing else from outside. Never panics, whatever the text is.
+pub fn compile(input: &ApiInput<'_>, context: &CompileContext) -> Result<Compiled, Refusal> {
+    if input.definition.len() > DEFINITION_BYTES_MAX {
+        let found = input.definition.len();
+        return Err(Refusal::malformed(format!(
+            "expected at most {DEFINITION_BYTES_MAX} bytes of JSON, found {found}"
+        )));
+    }
+    let mut value: Value = serde_json::from_str(input.definition)
+        .map_err(|error| Refusal::malformed(format!("expected JSON: {error}")))?;
+    if !value.is_object() {
+        return Err(Refusal::malformed(format!(
+            "expected an object, found {}",
+            reader::kind(&value)
+        )));
+    }
+    let version = Version::of(input.definition_version, &value)?;
+    match version {
+        Version::V2 => v2::embed_configurations(&mut value),
+        Version::V4 => v4::embed_configurations(&mut value),
+    }
+    let reading = if version == Version::V2 {
+        Reading::Coercing
+    } else {
+        Reading::Strict
+    };
+    let root = Node::root(&value, reading);
+    let heading = Heading::read(&root)?;
+    let tags = root.texts("tags")?;
+    if !context.tags.matches(&tags) {
+        return Err(Refusal::new(
+            RefusalKind::NotEligible,
+            "tags",
+            format!(
+                "the sharding tags [{}] do not match the gateway's",
+                tags.join(", ")
+            ),
+        ));
+    }
+    let mut scope = Scope {
+        context,
+        engine: Engine::V4,
+        notes: Notes::default(),
+        properties: Properties::read(&root, &context.encryption_secret)?,
+    };
+    let api = match version {
+        Version::V2 => v2::compile(&root, heading, input, &mut scope),
+        Version::V4 => v4::compile(&root, heading, input, &mut scope),
+    }?;
+    Ok(Compiled {
+        api: Arc::new(api),
+        warnings: scope.notes.finish(),
+        tags,
+    })
+}
+
+/// What every part of a compilation sees.
+struct Scope<'c> {
+    context: &'c CompileContext,
+    engine: Engine,
+    notes: Notes,
+    properties: Properties,
+}
+
+/// Which of the two parsers reads a definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    V2,
+    V4,
+}
+
+impl Version {
+    /// The record decides; without its word the text does.
+    fn of(record: Option<&str>, definition: &Value) -> Result<Self, Refusal> {
+        if let Some(record) = record.filter(|text| !text.is_empty()) {
+            return Ok(if is_v4(record) { Self::V4 } else { Self::V2 });
+        }
+        for member in ["definitionVersion", "gravitee"] {
+            match definition.get(member) {
+                None | Some(Value::Null) => {}
+                Some(Value::String(text)) if is_v4(text) => return Ok(Self::V4),
+                Some(Value::String(text)) if text == "2.0.0" || text.eq_ignore_ascii_case("v2") => {
+                    return Ok(Self::V2);
+                }
+                Some(other) => {
+                    let found = reader::show(other);
+                    return Err(Refusal::new(
+                        RefusalKind::Unsupported,
+                        member,
+                        format!(
+                            "expected \"2.0.0\" or \"4.0.0\", found {found}: this definition version is not supported"
+                        ),
+                    ));
+                }
+            }
+        }
+        Ok(Self::V2)
+    }
+}
+
+fn is_v4(text: &str) -> bool {
+    text == "4.0.0" || text.eq_ignore_ascii_case("v4")
+}
+
+/// The two members that no API can be without.
+struct Heading {
+    id: Box<str>,
+    name: Box<str>,
+}
+
+impl Heading {
+    fn read(root: &Node<'_>) -> Result<Self, Refusal> {
+        let required = |member: &str| match root.text(member)? {
+            Some(text) if !text.trim().is_empty() => Ok(Box::from(text.as_ref())),
+            _ => {
+                let refusal =
+                    root.refuse_member(member, "expected a text, found nothing".to_owned());
+                Err(if root.member("api").is_some() {
+                    refusal.hint("this is an export of the management console: the definition is its member `api`")
+                } else {
+                    refusal
+                })
+            }
+        };
+        Ok(Self {
+            id: required("id")?,
+            name: required("name")?,
+        })
+    }
+}

@@ -1,26 +1,207 @@
 //! One exchange: parse → route → decide → forward → report. The order is the contract's (request-lifecycle 3).
 
 use std::borrow::Cow;
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Instant;
 
-use turnpike_core::definition::{Api, Endpoint, Engine};
+use turnpike_core::definition::{Api, Engine};
 use turnpike_core::error::{ErrorKey, Failure};
-use turnpike_core::http::chunked::{CHUNK_END, ChunkedDecoder, LAST_CHUNK, PREFIX_BYTES_MAX, frame};
-use turnpike_core::http::{Known, RequestBody, RequestHead, path, query};
+use turnpike_core::http::{Known, RequestHead, path, query};
 use turnpike_core::ident::sha256_hex;
 use turnpike_core::route::path_info;
-use turnpike_core::security::{Credentials, Strip, select};
+use turnpike_core::security::{Credentials, bearer_token, select};
 
+use super::forward::{Forward, forward};
 use super::record::{Facts, Subject, finish};
-use super::relay::{Download, DownloadEnd, Remaining, Shared, Upload, UploadEnd, call, watch};
 use super::reply::Reply;
-use super::rewrite::{Identity, UpstreamRequest, write_upstream_head, write_uri};
+use super::rewrite::Identity;
 use super::{After, Connection};
-use crate::driver::{Clock, Cut, Either, race};
-use crate::upstream::{Fault, Lease};
+use crate::driver::Clock;
+use crate::settings::Settings;
+
+/// What an exchange refers to while its connection is read and written: lent out by the connection, given back at the end.
+#[derive(Default)]
+struct Lent {
+    bytes: Vec<u8>,
+    head: RequestHead,
+    path: Vec<u8>,
+    uri: Vec<u8>,
+}
+
+/// What becomes of the connection, and how many of the body bytes that came with the head were used.
+pub(super) struct Outcome {
+    pub(super) after: After,
+    pub(super) used: usize,
+}
+
+/// Runs the exchange whose head lies at `start..end` of the connection's input.
+pub(super) async fn run(connection: &mut Connection, start: usize, end: usize) -> After {
+    let shard = Rc::clone(&connection.shard);
+    shard.stats.active_requests.add(1);
+    let mut lent = Lent {
+        bytes: std::mem::take(&mut connection.input.bytes),
+        head: std::mem::take(&mut connection.head),
+        path: std::mem::take(&mut connection.path),
+        uri: std::mem::take(&mut connection.uri),
+    };
+    let outcome = serve(connection, &mut lent, start, end).await;
+    connection.input.bytes = lent.bytes;
+    connection.input.used = end + outcome.used;
+    connection.head = lent.head;
+    connection.path = lent.path;
+    connection.uri = lent.uri;
+    shard.stats.active_requests.sub(1);
+    outcome.after
+}
+
+async fn serve(connection: &mut Connection, lent: &mut Lent, start: usize, end: usize) -> Outcome {
+    let shard = Rc::clone(&connection.shard);
+    let settings = &*shard.settings;
+    let snapshot = shard.snapshot();
+    let mut facts = Facts::begin(Instant::now(), Clock::wall_ms());
+    let Lent { bytes, head, path: normal_path, uri } = lent;
+    let (before_body, body) = bytes.split_at_mut(end);
+    let bytes = &before_body[start..];
+    let head = &*head;
+
+    let Ok(path) = request_path(settings, head, bytes, normal_path) else {
+        shard.stats.request_errors.add(1);
+        return Outcome { after: connection.refuse(400).await, used: 0 };
+    };
+    let new_id = shard.next_id();
+    let request_id = new_id.as_bytes();
+    let transaction_id = head.fields.value(bytes, &settings.transaction.name).unwrap_or(request_id);
+    let peer = connection.peer.clone();
+    let local = connection.local.clone();
+    let remote = remote_address(settings, head, bytes, &peer);
+    let mut subject = Subject {
+        api: None,
+        plan_id: "",
+        application_id: "1",
+        subscription_id: "",
+        client_identifier: "",
+        security_token: "",
+        transaction_id: text(transaction_id),
+        request_id: text(request_id),
+        remote,
+        local: &local,
+        path_info: path,
+        endpoint: "",
+    };
+    let server = settings.servers[connection.server].id.as_deref();
+    let Some(route) = snapshot.routes.find(server, head.authority_of(bytes), path) else {
+        let reply = Reply {
+            status: 404,
+            content_type: Some(&settings.not_found_content_type),
+            body: &settings.not_found_body,
+            close: false,
+            identity: None,
+        };
+        facts.status = 404;
+        let sent = connection.answer(&reply, head, body).await;
+        facts.response_body_bytes = sent.body_bytes;
+        finish(&shard, &facts, head, bytes, &subject, settings.not_found_reported);
+        return sent.outcome;
+    };
+    let deployed = &snapshot.apis[route.api as usize];
+    let api = &*deployed.api;
+    subject.api = Some(api);
+    subject.path_info = path_info(&route.context_path, path);
+
+    let mut identity = Identity { settings, transaction_id, request_id, client_identifier: None };
+    let credentials = RequestCredentials { head, bytes };
+    let granted = check_null_bytes(api, head, bytes).and_then(|()| {
+        select(api, &deployed.subscriptions, &credentials, &settings.api_key, facts.started_wall_ms)
+    });
+    let grant = match granted {
+        Ok(grant) => grant,
+        Err(failure) => {
+            let sent = connection.fail(&failure, head, bytes, body, &identity).await;
+            facts.response_body_bytes = sent.body_bytes;
+            facts.note(failure);
+            finish(&shard, &facts, head, bytes, &subject, is_reported(api));
+            return sent.outcome;
+        }
+    };
+    let identifier = ClientIdentifier::of(settings, head, bytes, grant.subscription_id, remote, transaction_id);
+    subject.plan_id = &grant.plan.id;
+    subject.application_id = grant.application_id;
+    subject.subscription_id = grant.subscription_id.unwrap_or(remote);
+    subject.security_token = grant.key.unwrap_or_default();
+    if api.engine != Engine::V2Legacy {
+        identity.client_identifier = Some(identifier.sent());
+    }
+    let context = Forward {
+        shard: &shard,
+        head,
+        bytes,
+        api,
+        context_path: &route.context_path,
+        path_info: subject.path_info,
+        strip: grant.strip,
+        identity: &identity,
+    };
+    uri.clear();
+    let outcome = forward(connection, &context, body, uri, &mut facts).await;
+    let reported_identifier = identifier.reported(subject.subscription_id);
+    subject.client_identifier = &reported_identifier;
+    subject.endpoint = text(uri);
+    finish(&shard, &facts, head, bytes, &subject, is_reported(api));
+    outcome
+}
+
+/// Metrics are reported always for V2, and for V4 when `analytics.enabled` says so.
+fn is_reported(api: &Api) -> bool {
+    api.analytics || api.engine.is_v2()
+}
+
+/// The path that is matched and forwarded; an absolute target without a path means the root.
+fn request_path<'a>(
+    settings: &Settings,
+    head: &RequestHead,
+    bytes: &'a [u8],
+    normal: &'a mut Vec<u8>,
+) -> Result<&'a str, path::AboveRoot> {
+    normal.clear();
+    let received = head.path.of(bytes);
+    if received.is_empty() {
+        return Ok("/");
+    }
+    if settings.normalize_paths && path::normalize(received, normal)? == path::Normalized::Rewritten {
+        return Ok(text(normal));
+    }
+    Ok(text(received))
+}
+
+/// Targets were checked to be UTF-8 and ids are ASCII or header values; a header value that is not UTF-8 has no text.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}
+
+/// The first `X-Forwarded-For` element, without the port of `host:port`, else the peer's address (contract request-lifecycle 2.5).
+fn remote_address<'a>(settings: &Settings, head: &RequestHead, bytes: &'a [u8], peer: &'a str) -> &'a str {
+    if !settings.x_forwarded {
+        return peer;
+    }
+    let Some(field) = head.fields.first(Known::XForwardedFor) else { return peer };
+    let first = text(field.value.of(bytes)).split(',').next().unwrap_or_default().trim();
+    let address = match first.split_once(':') {
+        Some((host, port)) if !port.contains(':') => host,
+        _ => first,
+    };
+    if address.is_empty() { peer } else { address }
+}
+
+/// `requestValidation.rejectNullByte`: a raw NUL is refused for every API while the head is parsed; this looks for `%00`.
+fn check_null_bytes(api: &Api, head: &RequestHead, bytes: &[u8]) -> Result<(), Failure> {
+    let has_null = |value: &[u8]| value.windows(3).any(|window| window == b"%00");
+    if api.reject_null_byte
+        && (has_null(head.target.of(bytes)) || head.fields.iter().any(|field| has_null(field.value.of(bytes))))
+    {
+        return Err(Failure::of(ErrorKey::RequestNullByteRejected));
+    }
+    Ok(())
+}
 
 /// A request's credentials, as plan selection sees them.
 struct RequestCredentials<'a> {
@@ -36,35 +217,75 @@ impl Credentials for RequestCredentials<'_> {
     fn parameter(&self, name: &str) -> Option<&[u8]> {
         query::value(self.head.query.of(self.bytes), name.as_bytes())
     }
+
+    fn bearer(&self) -> Option<&[u8]> {
+        self.head
+            .fields
+            .iter()
+            .filter(|field| field.name.of(self.bytes).eq_ignore_ascii_case(b"authorization"))
+            .find_map(|field| bearer_token(field.value.of(self.bytes)))
+    }
 }
 
-/// Runs the exchange whose head lies at `start..end` of the connection's input.
-pub(super) async fn run(connection: &mut Connection, start: usize, end: usize) -> After {
-    let shard = Rc::clone(&connection.shard);
-    shard.stats.active_requests.add(1);
-    let after = run_counted(connection, start, end).await;
-    shard.stats.active_requests.sub(1);
-    after
+/// The client identifier of contract request-lifecycle 5.6.
+struct ClientIdentifier<'a> {
+    given: Option<&'a [u8]>,
+    computed: Computed<'a>,
+    transaction_id: &'a [u8],
 }
 
-async fn run_counted(connection: &mut Connection, start: usize, end: usize) -> After {
-    let shard = Rc::clone(&connection.shard);
-    let settings = &*shard.settings;
-    let mut facts = Facts::begin(Instant::now(), Clock::wall_ms());
-    let snapshot = shard.snapshot();
+enum Computed<'a> {
+    Subscription(&'a str),
+    AddressHash([u8; 64]),
+}
 
-    connection.path.clear();
-    if settings.normalize_paths {
-        let received = connection.head.path.of(&connection.input.bytes[start..end]);
-        if path::normalize(received, &mut connection.path).is_err() {
-            shard.stats.request_errors.add(1);
-            return connection.refuse(400).await;
+impl<'a> ClientIdentifier<'a> {
+    fn of(
+        settings: &Settings,
+        head: &RequestHead,
+        bytes: &'a [u8],
+        subscription_id: Option<&'a str>,
+        remote: &str,
+        transaction_id: &'a [u8],
+    ) -> Self {
+        let given = head
+            .fields
+            .value(bytes, &settings.client_header)
+            .or_else(|| query::value(head.query.of(bytes), &settings.client_header))
+            .filter(|given| is_field_value(given));
+        // A key-less consumer's subscription id is its address: the hash stands for it.
+        let computed = match subscription_id {
+            Some(id) if id != remote => Computed::Subscription(id),
+            _ => Computed::AddressHash(sha256_hex(remote.as_bytes())),
+        };
+        Self { given, computed, transaction_id }
+    }
+
+    fn computed(&self) -> &[u8] {
+        match &self.computed {
+            Computed::Subscription(id) => id.as_bytes(),
+            Computed::AddressHash(hash) => hash,
         }
     }
-    // The exchange refers to its head while the connection is written to: the head's bytes are lent out and given back.
-    let head_bytes = std::mem::take(&mut connection.input.bytes);
-    let after = Exchange { connection, shard: &shard, head_range: (start, end), facts: &mut facts }
-        .serve(head_bytes, &snapshot)
-        .await;
-    after
+
+    /// The value of the response header.
+    fn sent(&self) -> &[u8] {
+        self.given.unwrap_or_else(|| self.computed())
+    }
+
+    /// The value in the report.
+    fn reported(&self, subscription_id: &str) -> Cow<'_, str> {
+        match self.given {
+            None => Cow::Borrowed(text(self.computed())),
+            Some(given) if given.ends_with(subscription_id.as_bytes()) || given.ends_with(self.transaction_id) => {
+                Cow::Borrowed(text(given))
+            }
+            Some(given) => Cow::Owned(format!("{}-{}", text(given), text(self.computed()))),
+        }
+    }
+}
+
+/// Whether a value taken from a query may be sent in a header field: visible characters, not blank.
+fn is_field_value(value: &[u8]) -> bool {
+    !value.trim_ascii().is_empty() && value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..))
 }

@@ -4,6 +4,7 @@
 //! backend ends with it.
 
 mod exchange;
+mod forward;
 mod head;
 mod record;
 mod relay;

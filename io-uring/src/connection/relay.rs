@@ -13,7 +13,7 @@ use super::record::Facts;
 use super::rewrite::{ClientFraming, Identity, write_client_head, write_interim_head};
 use crate::buffer::{HEADROOM, LARGE_BYTES, SMALL_BYTES};
 use crate::driver::{Cut, Deadline, Reader, Writer};
-use crate::upstream::{Fault, Upstream};
+use crate::upstream::Fault;
 use crate::worker::Shard;
 
 /// Interim responses relayed before a final one at most.
@@ -82,7 +82,7 @@ impl Upload<'_> {
             let (mut buffer, offset) = self.next_piece().await?;
             let received = buffer.len() - offset;
             let written = match &mut self.remaining {
-                Remaining::Nothing => unreachable_range(),
+                Remaining::Nothing => return Ok(true),
                 Remaining::Length(left) => {
                     let taken = (*left).min(received as u64) as usize;
                     *left -= taken as u64;
@@ -175,11 +175,6 @@ impl Upload<'_> {
             }
         }
     }
-}
-
-/// `Remaining::Nothing` was ruled out at the top of the loop.
-fn unreachable_range() -> io::Result<()> {
-    Ok(())
 }
 
 /// Frames `buffer[offset..offset + payload]`, which must be the buffer's end, as a chunk, and returns where the chunk begins. An empty payload

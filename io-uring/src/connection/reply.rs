@@ -3,8 +3,11 @@
 use std::rc::Rc;
 
 use turnpike_core::error::{Failure, render};
-use turnpike_core::http::{Known, Method, RequestBody, Version, decimal, reason_phrase, write_field, write_status_line};
+use turnpike_core::http::{
+    Known, Method, RequestBody, RequestHead, Version, decimal, reason_phrase, write_field, write_status_line,
+};
 
+use super::exchange::Outcome;
 use super::rewrite::Identity;
 use super::{After, Connection};
 use crate::driver::Cut;
@@ -24,7 +27,7 @@ pub(super) struct Reply<'a> {
 
 /// What was sent.
 pub(super) struct Sent {
-    pub(super) after: After,
+    pub(super) outcome: Outcome,
     pub(super) body_bytes: u64,
 }
 
@@ -47,34 +50,39 @@ impl Connection {
         }
     }
 
-    /// Answers with a failure, rendered for this client (contract request-lifecycle 7.3). `head` is the request's head.
-    pub(super) async fn fail(&mut self, failure: &Failure, head: (usize, usize), identity: &Identity<'_>) -> Sent {
+    /// Answers with a failure, rendered for this client (contract request-lifecycle 7.3). `bytes` is what `head` was parsed from, `body` what
+    /// came with it.
+    pub(super) async fn fail(
+        &mut self,
+        failure: &Failure,
+        head: &RequestHead,
+        bytes: &[u8],
+        body: &[u8],
+        identity: &Identity<'_>,
+    ) -> Sent {
         let shard = Rc::clone(&self.shard);
-        let mut body = shard.buffers.small();
-        let rendered = {
-            let bytes = &self.input.bytes[head.0..head.1];
-            render(failure, self.head.fields.values(bytes, Known::Accept), &mut body)
-        };
+        let mut text = shard.buffers.small();
+        let rendered = render(failure, head.fields.values(bytes, Known::Accept), &mut text);
         let reply = Reply {
             status: failure.status,
             content_type: rendered.content_type.map(str::as_bytes),
-            body: &body,
+            body: &text,
             close: rendered.close,
             identity: Some(identity),
         };
-        let sent = self.answer(&reply, head.1).await;
-        shard.buffers.put(body);
+        let sent = self.answer(&reply, head, body).await;
+        shard.buffers.put(text);
         sent
     }
 
-    /// Sends an answer. `head_end` is where the request's body begins in the input.
-    pub(super) async fn answer(&mut self, reply: &Reply<'_>, head_end: usize) -> Sent {
+    /// Sends an answer. `body` is what came with the request's head.
+    pub(super) async fn answer(&mut self, reply: &Reply<'_>, head: &RequestHead, body: &[u8]) -> Sent {
         let shard = Rc::clone(&self.shard);
-        let keep_alive = self.head.keep_alive
+        let keep_alive = head.keep_alive
             && !reply.close
             && !shard.is_draining()
             && !self.input.ended
-            && self.can_discard_body(head_end);
+            && can_discard_body(head, body.len());
         let mut out = shard.buffers.small();
         write_status_line(&mut out, reply.status, reason_phrase(reply.status).as_bytes());
         if let Some(content_type) = reply.content_type {
@@ -86,10 +94,10 @@ impl Connection {
         if let Some(identity) = reply.identity {
             identity.write_own(&mut out);
         }
-        write_persistence(&mut out, self.head.version, keep_alive);
+        write_persistence(&mut out, head.version, keep_alive);
         out.extend_from_slice(b"\r\n");
         let mut body_bytes = 0;
-        if self.head.method != Method::Head {
+        if head.method != Method::Head {
             out.extend_from_slice(reply.body);
             body_bytes = reply.body.len() as u64;
         }
@@ -98,42 +106,30 @@ impl Connection {
         let length = out.len();
         let (result, out) = self.writer.write_all(out, 0..length).await;
         shard.buffers.put(out);
-        let after = match result {
-            Err(_) => After::Abort,
+        let outcome = match result {
+            Err(_) => Outcome { after: After::Abort, used: 0 },
             Ok(()) => {
                 shard.stats.bytes_written.add(length as u64);
-                if keep_alive { self.discard_body(head_end).await } else { After::Close }
+                if keep_alive {
+                    self.discard_body(head, body.len()).await
+                } else {
+                    Outcome { after: After::Close, used: 0 }
+                }
             }
         };
-        Sent { after, body_bytes }
+        Sent { outcome, body_bytes }
     }
 
-    fn can_discard_body(&self, head_end: usize) -> bool {
-        match self.head.body {
-            RequestBody::None => true,
-            // The client may wait for an interim answer before it sends the body, or may send it: both are possible now.
-            _ if self.head.expects_continue => false,
-            RequestBody::Length(length) => {
-                length <= DISCARD_BYTES_MAX.max((self.input.bytes.len() - head_end) as u64)
-            }
-            RequestBody::Chunked => false,
+    /// Reads the rest of a body of known, small length, of which `buffered` bytes came with the head.
+    async fn discard_body(&mut self, head: &RequestHead, buffered: usize) -> Outcome {
+        let RequestBody::Length(length) = head.body else {
+            return Outcome { after: After::KeepAlive, used: 0 };
+        };
+        if buffered as u64 >= length {
+            return Outcome { after: After::KeepAlive, used: length as usize };
         }
-    }
-
-    /// Reads the rest of a body of known, small length.
-    async fn discard_body(&mut self, head_end: usize) -> After {
-        let RequestBody::Length(length) = self.head.body else {
-            self.input.used = head_end;
-            return After::KeepAlive;
-        };
         let shard = Rc::clone(&self.shard);
-        let buffered = (self.input.bytes.len() - head_end) as u64;
-        if buffered >= length {
-            self.input.used = head_end + length as usize;
-            return After::KeepAlive;
-        }
-        let mut left = length - buffered;
-        self.input.used = self.input.bytes.len();
+        let mut left = length - buffered as u64;
         while left > 0 {
             if !self.input.ahead.is_empty() {
                 let taken = left.min(self.input.ahead.len() as u64);
@@ -148,15 +144,26 @@ impl Connection {
             match result {
                 Ok(count) if count > 0 => {
                     shard.stats.bytes_read.add(count as u64);
-                    self.input.ahead = buffer;
+                    shard.buffers.put(std::mem::replace(&mut self.input.ahead, buffer));
                 }
                 Ok(_) | Err(_) => {
                     shard.buffers.put(buffer);
-                    return After::Abort;
+                    return Outcome { after: After::Abort, used: buffered };
                 }
             }
         }
-        After::KeepAlive
+        Outcome { after: After::KeepAlive, used: buffered }
+    }
+}
+
+/// Whether the request's body is none, or small enough to be read and thrown away.
+fn can_discard_body(head: &RequestHead, buffered: usize) -> bool {
+    match head.body {
+        RequestBody::None => true,
+        // The client may send the body, or may wait for an interim answer first: nobody can tell which bytes come next.
+        _ if head.expects_continue => false,
+        RequestBody::Length(length) => length <= DISCARD_BYTES_MAX.max(buffered as u64),
+        RequestBody::Chunked => false,
     }
 }
 

@@ -34,7 +34,10 @@ trait ReadSlot {
 }
 
 /// The reading side of a connection.
-pub(crate) struct Reader(Box<dyn ReadSlot>);
+pub(crate) struct Reader {
+    slot: Box<dyn ReadSlot>,
+    offset: usize,
+}
 
 impl Reader {
     /// A reader whose reads are made by `start`.
@@ -43,29 +46,35 @@ impl Reader {
         S: Fn(Vec<u8>, usize) -> F + 'static,
         F: Future<Output = ReadOutcome> + 'static,
     {
-        Self(Box::new(FutureSlot { start, pending: Box::pin(None) }))
+        Self { slot: Box::new(FutureSlot { start, pending: Box::pin(None) }), offset: 0 }
     }
 
     /// Starts a read that appends to the first `offset` bytes of `buffer`.
     pub(crate) fn arm(&mut self, mut buffer: Vec<u8>, offset: usize) {
         debug_assert!(!self.is_armed());
         buffer.resize(offset, 0);
-        self.0.arm(buffer, offset);
+        self.offset = offset;
+        self.slot.arm(buffer, offset);
     }
 
     /// Whether a read is pending.
     pub(crate) fn is_armed(&self) -> bool {
-        self.0.is_armed()
+        self.slot.is_armed()
+    }
+
+    /// Where the bytes of the pending, or the last, read begin in their buffer.
+    pub(crate) fn offset(&self) -> usize {
+        self.offset
     }
 
     /// Waits for the pending read.
     pub(crate) async fn read(&mut self) -> ReadOutcome {
-        poll_fn(|context| self.0.poll(context)).await
+        poll_fn(|context| self.slot.poll(context)).await
     }
 
     /// The outcome of the pending read if it is there already. Also hands a fresh read to the kernel.
     pub(crate) fn poll_now(&mut self) -> Option<ReadOutcome> {
-        match self.0.poll(&mut Context::from_waker(Waker::noop())) {
+        match self.slot.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(outcome) => Some(outcome),
             Poll::Pending => None,
         }

@@ -6,5 +6,5 @@ mod pool;
 mod tls;
 
 pub(crate) use fault::Fault;
-pub(crate) use pool::{Lease, Upstream, Upstreams};
+pub(crate) use pool::{Lease, Upstreams};
 pub(crate) use tls::TlsWriter;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use turnpike_core::definition::{Connector, ConnectorId};
+use turnpike_core::http::ResponseHead;
 use turnpike_core::stats::WorkerStats;
 
 use super::tls::TlsClients;
@@ -37,6 +38,8 @@ pub(crate) struct Upstream {
     pub(crate) deadline: Deadline,
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
+    /// The last response head; reused.
+    pub(crate) head: ResponseHead,
     opened_ms: u64,
     idle_since_ms: u64,
     place: Place,
@@ -207,7 +210,10 @@ impl Upstreams {
     }
 
     async fn open(&self, connector: &Connector, place: Place, limit_ms: u64) -> Result<Lease, Fault> {
-        let connect_ms = u64::from(connector.options.connect_timeout_ms).max(1).min(limit_ms);
+        let connect_ms = match connector.options.connect_timeout_ms {
+            0 => limit_ms,
+            connect_ms => u64::from(connect_ms).min(limit_ms),
+        };
         let connected = connect::connect(connector, &self.tls, connect_ms).await?;
         self.stats.upstream_connects.add(1);
         let now_ms = self.clock.now_ms();
@@ -216,6 +222,7 @@ impl Upstreams {
                 deadline: Deadline::new(connected.fd),
                 reader: connected.reader,
                 writer: connected.writer,
+                head: ResponseHead::default(),
                 opened_ms: now_ms,
                 idle_since_ms: now_ms,
                 place,

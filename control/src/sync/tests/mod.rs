@@ -1,0 +1,10 @@
+//! The synchronizer against a fake control plane (contract sync 12).
+
+mod cycles;
+mod keys;
+mod outages;
+mod restored;
+mod samples;
+mod support;
+
+pub(crate) use support::settings as test_settings;

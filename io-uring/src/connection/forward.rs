@@ -1,0 +1,325 @@
+//! From a granted request to the end of its response: endpoint, connection, both bodies, retry.
+
+use std::time::Instant;
+
+use turnpike_core::definition::{Api, Endpoint};
+use turnpike_core::error::{ErrorKey, Failure};
+use turnpike_core::http::chunked::{CHUNK_END, ChunkError, ChunkedDecoder, LAST_CHUNK, PREFIX_BYTES_MAX, frame};
+use turnpike_core::http::{RequestBody, RequestHead};
+use turnpike_core::security::Strip;
+
+use super::exchange::Outcome;
+use super::record::Facts;
+use super::relay::{Download, DownloadEnd, Remaining, Shared, Upload, UploadEnd, call, watch};
+use super::rewrite::{Identity, UpstreamRequest, write_upstream_head, write_uri};
+use super::{After, Connection};
+use crate::driver::{Cut, Either, race};
+use crate::upstream::{Fault, Lease};
+use crate::worker::Shard;
+
+/// What a request is forwarded with.
+pub(super) struct Forward<'a> {
+    pub(super) shard: &'a Shard,
+    pub(super) head: &'a RequestHead,
+    /// Bytes that `head` was parsed from.
+    pub(super) bytes: &'a [u8],
+    pub(super) api: &'a Api,
+    pub(super) context_path: &'a str,
+    pub(super) path_info: &'a str,
+    pub(super) strip: Strip<'a>,
+    pub(super) identity: &'a Identity<'a>,
+}
+
+/// How one attempt ended.
+enum Attempt {
+    /// The client has its answer, or cannot get one any more.
+    Over(After),
+    /// The client gets a failure.
+    Failed(Fault),
+    /// The pooled connection had died before it answered: the request may be sent again.
+    Stale,
+    /// The client's chunks are malformed, and nothing was answered yet.
+    BadRequest(ChunkError),
+}
+
+/// Forwards the request and answers the client. `body` is what came with the head; `uri` receives the absolute URI called.
+pub(super) async fn forward(
+    connection: &mut Connection,
+    context: &Forward<'_>,
+    body: &mut [u8],
+    uri: &mut Vec<u8>,
+    facts: &mut Facts,
+) -> Outcome {
+    let Some(endpoint) = context.api.groups.first().and_then(|group| group.next()) else {
+        return fail(connection, context, Fault::NoEndpoint, body, facts).await;
+    };
+    let request = UpstreamRequest {
+        head: context.head,
+        bytes: context.bytes,
+        endpoint,
+        context_path: context.context_path,
+        strip: context.strip,
+        identity: context.identity,
+    };
+    write_uri(uri, &request, context.path_info);
+    let target = &uri[endpoint.origin.len()..];
+    // Read before the body is decoded in place: only a body that is here completely can be sent twice.
+    let repeatable = context.head.method.is_idempotent() && is_complete(context.head.body, body);
+    let mut used = 0;
+    let mut fresh = false;
+    loop {
+        let mut try_once = Try { connection, context, request: &request, endpoint, facts, used: &mut used };
+        match try_once.run(target, body, fresh, repeatable).await {
+            Attempt::Over(after) => return Outcome { after, used },
+            Attempt::Stale => {
+                context.shard.stats.upstream_retries.add(1);
+                fresh = true;
+            }
+            Attempt::BadRequest(error) => {
+                context.shard.stats.request_errors.add(1);
+                facts.status = 400;
+                facts.error_message = Some(error.to_string().into());
+                return Outcome { after: connection.refuse(400).await, used };
+            }
+            Attempt::Failed(fault) => {
+                context.shard.stats.upstream_errors.add(1);
+                return fail(connection, context, fault, body, facts).await;
+            }
+        }
+    }
+}
+
+async fn fail(
+    connection: &mut Connection,
+    context: &Forward<'_>,
+    fault: Fault,
+    body: &[u8],
+    facts: &mut Facts,
+) -> Outcome {
+    let failure = fault.into_failure(context.api.engine);
+    let sent = connection.fail(&failure, context.head, context.bytes, body, context.identity).await;
+    facts.response_body_bytes = sent.body_bytes;
+    facts.note(failure);
+    sent.outcome
+}
+
+fn is_complete(framing: RequestBody, body: &[u8]) -> bool {
+    match framing {
+        RequestBody::None => true,
+        RequestBody::Length(length) => length <= body.len() as u64,
+        RequestBody::Chunked => false,
+    }
+}
+
+struct Try<'a, 'c> {
+    connection: &'a mut Connection,
+    context: &'a Forward<'c>,
+    request: &'a UpstreamRequest<'a>,
+    endpoint: &'a Endpoint,
+    facts: &'a mut Facts,
+    used: &'a mut usize,
+}
+
+impl Try<'_, '_> {
+    async fn run(&mut self, target: &[u8], body: &mut [u8], fresh: bool, repeatable: bool) -> Attempt {
+        let shard = self.context.shard;
+        let head = self.context.head;
+        let options = &self.endpoint.connector.options;
+        let request_deadline_ms = match shard.settings.request_timeout_ms {
+            0 => u64::MAX,
+            limit_ms => shard.clock.at_ms(self.facts.started) + limit_ms,
+        };
+        let asked = Instant::now();
+        let now_ms = shard.clock.at_ms(asked);
+        let read_timeout_ms = match options.read_timeout_ms {
+            0 => u64::MAX,
+            limit_ms => u64::from(limit_ms),
+        };
+        let answer_due_ms = request_deadline_ms.min(now_ms.saturating_add(read_timeout_ms));
+        let lease = match self.acquire(fresh, answer_due_ms.saturating_sub(now_ms)).await {
+            Ok(Some(lease)) => lease,
+            Ok(None) => return self.aborted(ErrorKey::ClientAbortedDuringRequestError),
+            Err(Fault::ConnectTimeout) if shard.clock.now_ms() >= request_deadline_ms => {
+                return Attempt::Failed(Fault::RequestTimeout);
+            }
+            Err(fault) => return Attempt::Failed(fault),
+        };
+        let Lease { mut upstream, reused } = lease;
+        call(self.facts, asked);
+        shard.stats.upstream_requests.add(1);
+
+        let mut out = if body.is_empty() { shard.buffers.small() } else { shard.buffers.large() };
+        write_upstream_head(&mut out, self.request, target);
+        let first = match FirstPiece::write(head.body, body, &mut out) {
+            Ok(first) => first,
+            Err(error) => {
+                shard.buffers.put(out);
+                return Attempt::BadRequest(error);
+            }
+        };
+        *self.used = first.used;
+        upstream.deadline.set(&shard.timers, answer_due_ms, Cut::Both);
+        let length = out.len();
+        let (result, out) = upstream.writer.write_all(out, 0..length).await;
+        shard.buffers.put(out);
+        if let Err(error) = result {
+            let fault = if upstream.deadline.has_passed() { Fault::ReadTimeout } else { Fault::Io(error) };
+            return if reused && repeatable && fault.is_stale_connection() {
+                Attempt::Stale
+            } else {
+                Attempt::Failed(fault)
+            };
+        }
+
+        let shared = Shared::default();
+        shared.uploaded.set(matches!(first.remaining, Remaining::Nothing));
+        shared.request_body_bytes.set(first.payload);
+        let timeout_ms = shard.settings.servers[self.connection.server].body_timeout_ms;
+        let Connection { reader, writer, input, deadline, .. } = &mut *self.connection;
+        let wants_keep_alive = head.keep_alive && !input.ended;
+        let ended = {
+            let mut upload = Upload {
+                shard,
+                shared: &shared,
+                client: reader,
+                client_deadline: deadline,
+                input,
+                upstream: &mut upstream.writer,
+                remaining: first.remaining,
+                timeout_ms,
+            };
+            let mut download = Download {
+                shard,
+                shared: &shared,
+                connector: &self.endpoint.connector,
+                upstream: &mut upstream.reader,
+                upstream_deadline: &upstream.deadline,
+                head: &mut upstream.head,
+                client: writer,
+                client_deadline: deadline,
+                request: (head.method, head.version),
+                wants_keep_alive,
+                expects_continue: head.expects_continue,
+                identity: self.context.identity,
+                facts: self.facts,
+                request_deadline_ms,
+                timeout_ms,
+            };
+            race(upload.run(), download.run()).await
+        };
+        self.facts.request_body_bytes = shared.request_body_bytes.get();
+        self.facts.endpoint_ns = self.facts.called.map(|called| called.elapsed().as_nanos() as u64);
+        match ended {
+            Either::Second(DownloadEnd::Complete { keep_alive, reusable, large }) => {
+                shard.stats.upstream_time_ns_sum.add(self.facts.ttfb_ns.unwrap_or_default());
+                if reusable {
+                    shard.upstreams.release(upstream, &shard.buffers, large);
+                }
+                Attempt::Over(if keep_alive && shared.uploaded.get() { After::KeepAlive } else { After::Close })
+            }
+            Either::Second(DownloadEnd::Failed(fault)) => {
+                if reused && repeatable && shared.uploaded.get() && fault.is_stale_connection() {
+                    Attempt::Stale
+                } else {
+                    Attempt::Failed(fault)
+                }
+            }
+            Either::Second(DownloadEnd::CutShort(fault)) => {
+                shard.stats.upstream_errors.add(1);
+                self.facts.error_key = ErrorKey::GatewayClientStreamEndedEarly.as_str();
+                self.facts.error_message = Some(fault.to_string().into());
+                Attempt::Over(After::Abort)
+            }
+            Either::Second(DownloadEnd::ClientGone) => self.aborted(ErrorKey::ClientAbortedDuringResponseError),
+            Either::First(UploadEnd::ClientAborted) => self.aborted(if shared.answered.get() {
+                ErrorKey::ClientAbortedDuringResponseError
+            } else {
+                ErrorKey::ClientAbortedDuringRequestError
+            }),
+            Either::First(UploadEnd::BadChunk(_)) if shared.answered.get() => Attempt::Over(After::Abort),
+            Either::First(UploadEnd::BadChunk(error)) => Attempt::BadRequest(error),
+        }
+    }
+
+    /// A connection to the endpoint; `None` when the client went away while there was none.
+    async fn acquire(&mut self, fresh: bool, limit_ms: u64) -> Result<Option<Lease>, Fault> {
+        let shard = self.context.shard;
+        let connector = &self.endpoint.connector;
+        if limit_ms == 0 {
+            return Err(Fault::ConnectTimeout);
+        }
+        let acquire = async {
+            if fresh {
+                shard.upstreams.acquire_new(connector, limit_ms).await
+            } else {
+                shard.upstreams.acquire(connector, limit_ms).await
+            }
+        };
+        if self.context.head.body != RequestBody::None {
+            // The client has more to send than is read now, so its silence says nothing.
+            return acquire.await.map(Some);
+        }
+        let Connection { reader, input, .. } = &mut *self.connection;
+        match race(acquire, watch(shard, reader, input)).await {
+            Either::First(outcome) => outcome.map(Some),
+            Either::Second(()) => Ok(None),
+        }
+    }
+
+    /// The client is gone: nothing is sent, and the report says 499.
+    fn aborted(&mut self, key: ErrorKey) -> Attempt {
+        self.context.shard.stats.client_aborts.add(1);
+        let status = self.facts.status;
+        self.facts.note(Failure::of(key));
+        if status != 0 {
+            // The backend had answered: its status stays (contract request-lifecycle 9.6).
+            self.facts.status = status;
+        }
+        Attempt::Over(After::Abort)
+    }
+}
+
+/// The part of the body that came with the head and leaves with it.
+struct FirstPiece {
+    remaining: Remaining,
+    payload: u64,
+    /// Bytes of the input that belong to this request.
+    used: usize,
+}
+
+impl FirstPiece {
+    fn write(
+        framing: RequestBody,
+        body: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Self, ChunkError> {
+        Ok(match framing {
+            RequestBody::None => Self { remaining: Remaining::Nothing, payload: 0, used: 0 },
+            RequestBody::Length(length) => {
+                let taken = length.min(body.len() as u64) as usize;
+                out.extend_from_slice(&body[..taken]);
+                let left = length - taken as u64;
+                let remaining = if left == 0 { Remaining::Nothing } else { Remaining::Length(left) };
+                Self { remaining, payload: taken as u64, used: taken }
+            }
+            RequestBody::Chunked => {
+                let mut decoder = ChunkedDecoder::default();
+                let decoded = decoder.decode(body)?;
+                if decoded.payload > 0 {
+                    let mut size = [0; PREFIX_BYTES_MAX];
+                    let start = frame(&mut size, PREFIX_BYTES_MAX, decoded.payload);
+                    out.extend_from_slice(&size[start..]);
+                    out.extend_from_slice(&body[..decoded.payload]);
+                    out.extend_from_slice(CHUNK_END);
+                }
+                let remaining = if decoded.done {
+                    out.extend_from_slice(LAST_CHUNK);
+                    Remaining::Nothing
+                } else {
+                    Remaining::Chunked(decoder)
+                };
+                Self { remaining, payload: decoded.payload as u64, used: decoded.consumed }
+            }
+        })
+    }
+}

@@ -1,0 +1,310 @@
+//! A fleet of real workers in front of a real backend, with a snapshot made by hand.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use turnpike_config::cpu::{CpuPlan, WorkerPlacement};
+use turnpike_config::{Config, DriverChoice, ServerConfig};
+use turnpike_core::definition::{
+    AddressCell, Addresses, Api, Balancing, Connector, ConnectorId, ConnectorOptions, Endpoint, EndpointGroup, Engine,
+    ListenerPath, LoadBalancer, Plan, PlanSecurity, Subscriptions,
+};
+use turnpike_core::lifecycle::Lifecycle;
+use turnpike_core::report::{ReportReceiver, ring};
+use turnpike_core::route::{Overlap, RouteTableBuilder};
+use turnpike_core::snapshot::{DeployedApi, Snapshot, SnapshotCell};
+use turnpike_core::stats::WorkerStats;
+use turnpike_uring::{Fleet, FleetOptions, WorkerInput};
+
+struct Proxy {
+    fleet: Fleet,
+    address: SocketAddr,
+    reports: ReportReceiver,
+    stats: Arc<WorkerStats>,
+}
+
+fn api(backend: SocketAddr, read_timeout_ms: u32) -> Api {
+    let connector = Arc::new(Connector {
+        id: ConnectorId(1),
+        host: "127.0.0.1".into(),
+        port: backend.port(),
+        authority: backend.to_string().into(),
+        tls: None,
+        options: ConnectorOptions { read_timeout_ms, ..ConnectorOptions::default() },
+        addresses: AddressCell::new(Addresses::Resolved([backend].into())),
+    });
+    Api {
+        id: "api-1".into(),
+        name: "Orders".into(),
+        version: "1".into(),
+        environment_id: "".into(),
+        organization_id: "".into(),
+        engine: Engine::V4,
+        deployed_at_ms: 1,
+        revision: "1".into(),
+        listeners: [ListenerPath { host: None, path: "/orders".into(), servers: Arc::new([]) }].into(),
+        plans: [Plan { id: "free".into(), name: "Free".into(), security: PlanSecurity::KeyLess }].into(),
+        groups: [EndpointGroup {
+            name: "default".into(),
+            endpoints: [Endpoint {
+                name: "one".into(),
+                connector,
+                target_path: "/base".into(),
+                target_query: None,
+                origin: format!("http://{backend}").into(),
+                headers: [].into(),
+                weight: 1,
+                secondary: false,
+                propagate_client_host: false,
+                propagate_client_accept_encoding: false,
+            }]
+            .into(),
+            balancer: LoadBalancer::new(Balancing::RoundRobin, &[(1, false)]),
+        }]
+        .into(),
+        analytics: true,
+        reject_null_byte: false,
+    }
+}
+
+fn start(backend: SocketAddr, driver: DriverChoice, read_timeout_ms: u32) -> Proxy {
+    let mut config = Config::default();
+    config.servers = vec![ServerConfig { host: "127.0.0.1".to_owned(), port: 0, ..ServerConfig::default() }];
+    config.runtime.driver = driver;
+    let api = Arc::new(api(backend, read_timeout_ms));
+    let mut routes = RouteTableBuilder::new(Overlap::Forbidden);
+    routes.add(0, &api.listeners).expect("no conflict");
+    let snapshots = Arc::new(SnapshotCell::new());
+    snapshots.publish(Snapshot {
+        revision: 1,
+        routes: Arc::new(routes.build()),
+        apis: [DeployedApi { api, subscriptions: Arc::new(Subscriptions::default()) }].into(),
+    });
+    let (sender, reports) = ring(1 << 20);
+    let stats = Arc::new(WorkerStats::new());
+    let plan = CpuPlan { workers: vec![WorkerPlacement { cpu: None }], reason: "test".to_owned() };
+    let fleet = Fleet::start(FleetOptions {
+        config: &config,
+        plan: &plan,
+        snapshots,
+        lifecycle: Arc::new(Lifecycle::new()),
+        inputs: vec![WorkerInput { reports: sender, stats: Arc::clone(&stats) }],
+    })
+    .expect("a fleet");
+    let address = fleet.addresses()[0];
+    Proxy { fleet, address, reports, stats }
+}
+
+/// A backend that answers each connection's requests with `answer(head, body)`; a body of known length is read.
+fn backend(answer: impl Fn(&str, &[u8]) -> Vec<u8> + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let answer = Arc::new(answer);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let answer = Arc::clone(&answer);
+            thread::spawn(move || {
+                let mut stream = stream;
+                let mut bytes = Vec::new();
+                while let Some((head, body)) = read_message(&mut stream, &mut bytes) {
+                    let answer = answer(&head, &body);
+                    if answer.is_empty() || stream.write_all(&answer).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Reads one message: head, and a body by Content-Length or chunks (raw).
+fn read_message(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<(String, Vec<u8>)> {
+    let mut more = |bytes: &mut Vec<u8>| {
+        let mut piece = [0; 65_536];
+        // A read with a time-out is not restarted after an interruption.
+        let count = loop {
+            match stream.read(&mut piece) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                outcome => break outcome.unwrap_or(0),
+            }
+        };
+        bytes.extend_from_slice(&piece[..count]);
+        count > 0
+    };
+    let end = loop {
+        if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at + 4;
+        }
+        if !more(bytes) {
+            return None;
+        }
+    };
+    let head = String::from_utf8(bytes.drain(..end).collect()).expect("ASCII");
+    let lower = head.to_ascii_lowercase();
+    let length = lower.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+    if let Some(length) = length {
+        let length: usize = length.parse().expect("a number");
+        while bytes.len() < length {
+            if !more(bytes) {
+                return None;
+            }
+        }
+        return Some((head, bytes.drain(..length).collect()));
+    }
+    if lower.contains("transfer-encoding: chunked") {
+        let end = loop {
+            if let Some(at) = bytes.windows(5).position(|window| window == b"0\r\n\r\n") {
+                break at + 5;
+            }
+            if !more(bytes) {
+                return None;
+            }
+        };
+        return Some((head, bytes.drain(..end).collect()));
+    }
+    Some((head, Vec::new()))
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("connected");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    stream
+}
+
+fn exchange(stream: &mut TcpStream, request: &[u8]) -> (String, Vec<u8>) {
+    stream.write_all(request).expect("written");
+    read_message(stream, &mut Vec::new()).expect("an answer")
+}
+
+fn echo() -> SocketAddr {
+    backend(|head, body| {
+        let line = head.lines().next().unwrap_or_default();
+        let text = format!("{line}|{}", String::from_utf8_lossy(body));
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nX-Backend: yes\r\n\r\n{text}", text.len()).into_bytes()
+    })
+}
+
+fn on_each_driver(test: impl Fn(DriverChoice)) {
+    test(DriverChoice::Epoll);
+    test(DriverChoice::Auto);
+}
+
+#[test]
+fn requests_on_one_connection_reach_the_backend_and_come_back() {
+    on_each_driver(|driver| {
+        let mut proxy = start(echo(), driver, 5_000);
+        let mut client = connect(proxy.address);
+        for number in 0..20 {
+            let request = format!("GET /orders/x?n={number} HTTP/1.1\r\nHost: h\r\n\r\n");
+            let (head, body) = exchange(&mut client, request.as_bytes());
+            assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+            assert!(head.contains("X-Backend: yes") && head.contains("X-Gravitee-Transaction-Id: "), "{head}");
+            assert_eq!(body, format!("GET /base/x?n={number} HTTP/1.1|").as_bytes());
+        }
+        let (head, body) = exchange(&mut client, b"GET /other HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert!(head.starts_with("HTTP/1.1 404"), "{head}");
+        assert_eq!(body, b"No context-path matches the request URI.");
+        assert_eq!(proxy.stats.upstream_connects.get(), 1, "one pooled connection served all");
+        let mut statuses = Vec::new();
+        while statuses.len() < 20 {
+            proxy.reports.drain(100, |record| statuses.push((record.status, record.plan_id.to_owned())));
+        }
+        assert_eq!(statuses, vec![(200, "free".to_owned()); 20]);
+        assert_eq!(proxy.fleet.stop().cut, 0);
+    });
+}
+
+#[test]
+fn bodies_pass_in_both_directions_in_either_framing() {
+    on_each_driver(|driver| {
+        let backend = backend(|head, body| {
+            if head.contains("chunked") {
+                [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".as_slice(), body].concat()
+            } else {
+                [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
+            }
+        });
+        let proxy = start(backend, driver, 5_000);
+        let mut client = connect(proxy.address);
+        for size in [0_usize, 1, 4_096, 100_000, 2_000_000] {
+            let content: Vec<u8> = (0..size).map(|at| b'a' + (at % 23) as u8).collect();
+            let head = format!("POST /orders HTTP/1.1\r\nHost: h\r\nContent-Length: {size}\r\n\r\n");
+            let (_, body) = exchange(&mut client, &[head.as_bytes(), &content].concat());
+            assert!(body == content, "{size} bytes with a length");
+
+            let mut chunks = Vec::new();
+            for piece in content.chunks(7_000) {
+                chunks.extend_from_slice(format!("{:x};ext=1\r\n", piece.len()).as_bytes());
+                chunks.extend_from_slice(piece);
+                chunks.extend_from_slice(b"\r\n");
+            }
+            chunks.extend_from_slice(b"0\r\n\r\n");
+            let head = "POST /orders HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let (_, body) = exchange(&mut client, &[head.as_bytes(), &chunks].concat());
+            assert!(dechunk(&body) == content, "{size} bytes in chunks");
+        }
+        assert_eq!(proxy.fleet.stop().cut, 0);
+    });
+}
+
+fn dechunk(mut body: &[u8]) -> Vec<u8> {
+    let mut content = Vec::new();
+    loop {
+        let line = body.iter().position(|byte| *byte == b'\r').expect("a size line");
+        let size = usize::from_str_radix(std::str::from_utf8(&body[..line]).expect("ASCII"), 16).expect("a size");
+        body = &body[line + 2..];
+        if size == 0 {
+            return content;
+        }
+        content.extend_from_slice(&body[..size]);
+        body = &body[size + 2..];
+    }
+}
+
+#[test]
+fn a_silent_backend_is_answered_for_with_504_and_a_closed_one_with_502() {
+    on_each_driver(|driver| {
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let proxy = start(silent.local_addr().expect("bound"), driver, 200);
+        let (head, body) = exchange(&mut connect(proxy.address), b"GET /orders HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert!(head.starts_with("HTTP/1.1 504 ") && head.contains("Connection: close"), "{head}");
+        assert_eq!(body, b"");
+        proxy.fleet.stop();
+
+        let closed = silent.local_addr().expect("bound");
+        drop(silent);
+        let mut proxy = start(closed, driver, 200);
+        let (head, _) = exchange(&mut connect(proxy.address), b"GET /orders HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+        let mut key = String::new();
+        // The report follows the answer.
+        while proxy.reports.drain(1, |record| key = record.error_key.to_owned()) == 0 {
+            thread::yield_now();
+        }
+        assert_eq!(key, "GATEWAY_CLIENT_CONNECTION_REFUSED");
+        proxy.fleet.stop();
+    });
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    on_each_driver(|driver| {
+        let proxy = start(echo(), driver, 5_000);
+        let mut client = connect(proxy.address);
+        let mut requests = Vec::new();
+        for number in 0..10 {
+            requests.extend_from_slice(format!("GET /orders/{number} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+        }
+        client.write_all(&requests).expect("written");
+        let mut bytes = Vec::new();
+        for number in 0..10 {
+            let (_, body) = read_message(&mut client, &mut bytes).expect("an answer");
+            assert_eq!(body, format!("GET /base/{number} HTTP/1.1|").as_bytes());
+        }
+        proxy.fleet.stop();
+    });
+}
