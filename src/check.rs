@@ -3,11 +3,17 @@
 //! Diagnostics go to standard error, the verdict to standard output; the exit code is 0 for valid and 1 for not.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use turnpike_config::cpu::{CpuFacts, CpuPlan};
-use turnpike_config::{Config, Diagnostic, LoadError, LoadOptions, Severity};
+use turnpike_config::{
+    Config, Diagnostic, LoadError, LoadOptions, Origin, Place, Severity, SourceFile, locate,
+};
+use turnpike_control::ControlPlane;
+use turnpike_control::cloud_gate::{check_definition, is_definition_file};
+use turnpike_control::definition::CompileContext;
 
 use crate::cli::{CheckOptions, SettingsOptions};
 
@@ -37,7 +43,6 @@ pub(crate) fn print(diagnostics: &[Diagnostic]) -> io::Result<()> {
 }
 
 /// What `run` does with settings that it cannot start with: says why, and fails.
-#[allow(dead_code, reason = "the composition root calls it")]
 pub(crate) fn refuse(error: &LoadError) -> io::Result<ExitCode> {
     print(&error.diagnostics)?;
     let verdict = Verdict::of(&error.diagnostics);
@@ -60,6 +65,7 @@ fn find(options: &LoadOptions, definitions: &[PathBuf]) -> Vec<Diagnostic> {
     };
     let mut diagnostics = loaded.diagnostics;
     diagnostics.extend(check_workers(&loaded.config));
+    diagnostics.extend(check_control_plane(&loaded.config));
     diagnostics.extend(check_definitions(definitions, &loaded.config));
     diagnostics
 }
@@ -81,15 +87,100 @@ fn check_workers(config: &Config) -> Option<Diagnostic> {
     )
 }
 
-/// Checks API definitions the way the control thread would compile them.
-fn check_definitions(paths: &[PathBuf], _config: &Config) -> Vec<Diagnostic> {
-    if paths.is_empty() {
-        return Vec::new();
+/// Whether the Cloud Token and the settings beside it can be used.
+fn check_control_plane(config: &Config) -> Option<Diagnostic> {
+    let error = ControlPlane::settings(config).err()?;
+    let text = error.to_string();
+    match text.split_once("\nhint: ") {
+        Some((message, hint)) => Some(Diagnostic::error(message).hint(hint)),
+        None => Some(Diagnostic::error(text)),
     }
-    vec![
-        Diagnostic::error("--definitions: this build cannot check API definitions")
-            .hint("leave it out to check the settings alone"),
-    ]
+}
+
+/// Checks API definitions as the local Cloud Gate reads them and as a gateway compiles them. A folder is read flat.
+fn check_definitions(paths: &[PathBuf], config: &Config) -> Vec<Diagnostic> {
+    let context = CompileContext::new(config);
+    let mut diagnostics = Vec::new();
+    for path in paths {
+        match definition_files(path) {
+            Ok(files) => {
+                for file in files {
+                    check_definition_file(&file, &context, &mut diagnostics);
+                }
+            }
+            Err(error) => diagnostics.push(unreadable(path, &error)),
+        }
+    }
+    diagnostics
+}
+
+fn definition_files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let file = entry?.path();
+        if file.is_file() && is_definition_file(&file_name(&file)) {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
+    Diagnostic::error(format!("{}: cannot be read: {error}", path.display()))
+}
+
+fn check_definition_file(path: &Path, context: &CompileContext, diagnostics: &mut Vec<Diagnostic>) {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            diagnostics.push(unreadable(path, &error));
+            return;
+        }
+    };
+    let source = Arc::new(SourceFile::new(path, text));
+    let at = |diagnostic: Diagnostic, member: &str| match locate(&source, member) {
+        Some(place) => diagnostic.at(Origin::File(place)),
+        None => diagnostic,
+    };
+    match check_definition(&file_name(path), source.text(), context) {
+        Ok(notes) => {
+            for note in notes {
+                let diagnostic = Diagnostic::warning(format!("{}: {note}", path.display()));
+                diagnostics.push(at(diagnostic, &note.member));
+            }
+        }
+        Err(problem) => {
+            let what = if problem.member.is_empty() {
+                problem.reason
+            } else {
+                format!("{}: {}", problem.member, problem.reason)
+            };
+            let mut diagnostic = Diagnostic::error(format!("{}: {what}", path.display()));
+            if let Some(hint) = problem.hint {
+                diagnostic = diagnostic.hint(hint);
+            }
+            diagnostics.push(match problem.at {
+                Some((line, column)) => diagnostic.at(Origin::File(Place {
+                    file: Arc::clone(&source),
+                    line,
+                    column,
+                    width: 1,
+                })),
+                None => at(diagnostic, &problem.member),
+            });
+        }
+    }
 }
 
 fn write(diagnostics: &[Diagnostic], colour: bool, out: &mut impl Write) -> io::Result<()> {

@@ -87,7 +87,6 @@ impl LogOptions {
 }
 
 /// Sends log lines to standard error from here on: `GRAVITEE_LOG_FORMAT` is `text` or `json`, `TURNPIKE_LOG` holds levels.
-#[allow(dead_code, reason = "the composition root calls it")]
 pub(crate) fn init() -> Result<(), LoggingError> {
     let options = LogOptions::from(|name| std::env::var(name).ok())?;
     let subscriber = subscriber(options, SystemTime::now, io::stderr);

@@ -56,7 +56,10 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<ExitCode> {
     for _ in &plan.workers {
         let (sender, receiver) = ring(config.runtime.report_ring_bytes);
         let stats = Arc::new(WorkerStats::new());
-        inputs.push(WorkerInput { reports: sender, stats: Arc::clone(&stats) });
+        inputs.push(WorkerInput {
+            reports: sender,
+            stats: Arc::clone(&stats),
+        });
         workers.push(stats);
         receivers.push(receiver);
     }
@@ -117,7 +120,10 @@ async fn drain(
 ) -> Drained {
     lifecycle.advance(Stage::Draining);
     let delay = Duration::from_millis(config.shutdown.delay_ms);
-    tracing::info!(delay_ms = config.shutdown.delay_ms, "stopping: clients are asked to close their connections");
+    tracing::info!(
+        delay_ms = config.shutdown.delay_ms,
+        "stopping: clients are asked to close their connections"
+    );
     tokio::select! {
         () = tokio::time::sleep(delay) => {}
         _ = terminate.recv() => {}
@@ -135,8 +141,19 @@ async fn ended(fleet: &Fleet) {
 }
 
 /// The first lines: what runs, on what, where, and fed by whom.
-fn banner(config: &Config, plan: &CpuPlan, fleet: &Fleet, control: &ControlPlane, has_control_plane: bool) {
-    tracing::info!("turnpike {} on {} ({})", env!("CARGO_PKG_VERSION"), fleet.driver().kind, fleet.driver().reason);
+fn banner(
+    config: &Config,
+    plan: &CpuPlan,
+    fleet: &Fleet,
+    control: &ControlPlane,
+    has_control_plane: bool,
+) {
+    tracing::info!(
+        "turnpike {} on {} ({})",
+        env!("CARGO_PKG_VERSION"),
+        fleet.driver().kind,
+        fleet.driver().reason
+    );
     for file in &config.files {
         tracing::info!("settings from {}", file.display());
     }

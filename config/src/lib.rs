@@ -16,6 +16,7 @@
 pub mod cpu;
 mod diagnostic;
 mod load;
+mod locate;
 mod raw;
 mod reference;
 mod resolve;
@@ -25,6 +26,7 @@ mod settings;
 
 pub use diagnostic::{Cover, Diagnostic, Origin, Place, Severity, SourceFile};
 pub use load::{LoadError, LoadOptions, Loaded};
+pub use locate::locate;
 pub use reference::reference;
 pub use secret::Secret;
 pub use settings::*;

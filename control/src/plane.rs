@@ -18,8 +18,8 @@ use crate::license::License;
 use crate::node::heartbeat::{Heartbeat, NodeInfo};
 use crate::node::monitoring::{MonitoringPeriods, NodeMonitoring};
 use crate::node::{
-    DriverInfo, HealthChecks, Monitor, NodeApi, NodeApiError, NodeIdentity, NodeState, SyncView, figure_source,
-    probe_source,
+    DriverInfo, HealthChecks, Monitor, NodeApi, NodeApiError, NodeIdentity, NodeState, SyncView,
+    figure_source, probe_source,
 };
 use crate::report::{
     CloudSink, MonitorReports, Reporter, ReporterSettings, ReporterStats, ReportsUrlError, discard,
@@ -60,7 +60,9 @@ pub struct ControlPlaneInput {
 
 impl std::fmt::Debug for ControlPlaneInput {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ControlPlaneInput").field("listeners", &self.listeners).finish_non_exhaustive()
+        f.debug_struct("ControlPlaneInput")
+            .field("listeners", &self.listeners)
+            .finish_non_exhaustive()
     }
 }
 
@@ -103,7 +105,17 @@ impl ControlPlane {
 
     /// Starts every part on the current tokio runtime.
     pub async fn start(input: ControlPlaneInput) -> Result<Self, StartError> {
-        let ControlPlaneInput { config, settings, lifecycle, snapshots, workers, reports, driver, listeners, .. } = input;
+        let ControlPlaneInput {
+            config,
+            settings,
+            lifecycle,
+            snapshots,
+            workers,
+            reports,
+            driver,
+            listeners,
+            ..
+        } = input;
         let (stop, stopped) = watch::channel(false);
         let (stop_reports, reports_stopped) = watch::channel(false);
         let (stop_node_api, node_api_stopped) = watch::channel(false);
@@ -112,13 +124,22 @@ impl ControlPlane {
 
         let identity = Arc::new(NodeIdentity {
             id: uuid::Uuid::new_v4().to_string(),
-            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            hostname: rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
             compatibility_version: config.management.client_version.clone(),
             build_version: input.build_version.to_owned(),
-            revision: option_env!("TURNPIKE_REVISION").unwrap_or("unknown").to_owned(),
+            revision: option_env!("TURNPIKE_REVISION")
+                .unwrap_or("unknown")
+                .to_owned(),
         });
         let license = Arc::new(License::load(&config.license));
-        tasks.spawn(watch_license(Arc::clone(&license), config.cloud.is_some(), stopped.clone()));
+        tasks.spawn(watch_license(
+            Arc::clone(&license),
+            config.cloud.is_some(),
+            stopped.clone(),
+        ));
 
         let status = SyncStatus::new();
         let view: Arc<dyn SyncView> = Arc::clone(&status) as Arc<dyn SyncView>;
@@ -132,14 +153,21 @@ impl ControlPlane {
         ));
         let stats = Arc::new(ReporterStats::new(workers.clone()));
 
-        let reports_to = settings.as_ref().and_then(|settings| Some((settings.reports_url.clone()?, settings.token.clone()?)));
+        let reports_to = settings
+            .as_ref()
+            .and_then(|settings| Some((settings.reports_url.clone()?, settings.token.clone()?)));
         let has_reporter = reports_to.is_some();
         let reporter = match reports_to {
             None => tokio::spawn(discard(reports, until(reports_stopped))),
             Some((url, token)) => {
                 let transport = Arc::new(HttpClient::new(&config.reporters.cloud.client)?);
                 let user_agent = format!("turnpike/{}", input.build_version);
-                let sink = CloudSink::new(&url.to_string(), Arc::new(move || token.clone()), &user_agent, transport)?;
+                let sink = CloudSink::new(
+                    &url.to_string(),
+                    Arc::new(move || token.clone()),
+                    &user_agent,
+                    transport,
+                )?;
                 let settings = ReporterSettings {
                     node_id: identity.id.clone(),
                     tenant: config.node.tenant.clone().unwrap_or_default(),
@@ -151,7 +179,8 @@ impl ControlPlane {
                         period_ms: config.monitoring.delay_ms,
                     }),
                 };
-                let mut reporter = Reporter::new(&settings, reports, Arc::new(sink), Arc::clone(&stats));
+                let mut reporter =
+                    Reporter::new(&settings, reports, Arc::new(sink), Arc::clone(&stats));
                 tokio::spawn(async move {
                     reporter.run(until(reports_stopped)).await;
                     reporter.flush(FLUSH_BOUND).await;
@@ -175,7 +204,10 @@ impl ControlPlane {
                 monitor: Arc::clone(&monitor),
             })
             .await?;
-            (Some(api.local_addr()), Some(tokio::spawn(api.serve(until(node_api_stopped)))))
+            (
+                Some(api.local_addr()),
+                Some(tokio::spawn(api.serve(until(node_api_stopped)))),
+            )
         } else {
             (None, None)
         };
@@ -213,12 +245,22 @@ impl ControlPlane {
                 Arc::clone(&client),
                 Arc::clone(&status),
                 info,
-                MonitoringPeriods { monitoring: config.monitoring, health: config.health },
+                MonitoringPeriods {
+                    monitoring: config.monitoring,
+                    health: config.health,
+                },
                 (probe_source(health), figure_source(monitor)),
                 Arc::clone(&clock),
             );
-            let synchronizer =
-                Synchronizer::new(settings, config.sync.clone(), client, deployer, status, lifecycle, clock);
+            let synchronizer = Synchronizer::new(
+                settings,
+                config.sync.clone(),
+                client,
+                deployer,
+                status,
+                lifecycle,
+                clock,
+            );
             tasks.spawn(synchronizer.run(stopped.clone()));
             tasks.spawn(heartbeat.run(stopped.clone()));
             tasks.spawn(monitoring.run(stopped.clone()));
@@ -229,7 +271,16 @@ impl ControlPlane {
                 }
             });
         }
-        Ok(Self { node_api, stop, stop_reports, stop_node_api, tasks, reporter, server, stats })
+        Ok(Self {
+            node_api,
+            stop,
+            stop_reports,
+            stop_node_api,
+            tasks,
+            reporter,
+            server,
+            stats,
+        })
     }
 
     /// Address of the node API, when it is enabled.
@@ -242,7 +293,10 @@ impl ControlPlane {
         let _ = self.stop_reports.send(true);
         let _ = self.stop.send(true);
         let farewell = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(FAREWELL_BOUND, farewell).await.is_err() {
+        if tokio::time::timeout(FAREWELL_BOUND, farewell)
+            .await
+            .is_err()
+        {
             tracing::warn!("the control plane was not told about the stop in time");
         }
         if let Err(error) = self.reporter.await {

@@ -35,7 +35,11 @@ impl IdText {
 impl IdGenerator {
     /// A generator for this seed. An all-zero seed is replaced, because the generator would stay at zero.
     pub fn new(seed: [u64; 4]) -> Self {
-        let state = if seed == [0; 4] { [0x9e37_79b9_7f4a_7c15, 1, 2, 3] } else { seed };
+        let state = if seed == [0; 4] {
+            [0x9e37_79b9_7f4a_7c15, 1, 2, 3]
+        } else {
+            seed
+        };
         Self { state }
     }
 
@@ -60,7 +64,10 @@ impl IdGenerator {
         raw[8..].copy_from_slice(&self.next_u64().to_be_bytes());
         raw[6] = (raw[6] & 0x0f) | 0x40;
         raw[8] = (raw[8] & 0x3f) | 0x80;
-        let mut text = IdText { bytes: [b'-'; 36], len: 0 };
+        let mut text = IdText {
+            bytes: [b'-'; 36],
+            len: 0,
+        };
         let mut at = 0;
         for (index, byte) in raw.into_iter().enumerate() {
             if format == IdFormat::Uuid && matches!(index, 4 | 6 | 8 | 10) {
@@ -98,7 +105,12 @@ mod tests {
         let id = ids.next_id(IdFormat::Uuid);
         let text = std::str::from_utf8(id.as_bytes()).expect("ASCII");
         assert_eq!(text.len(), 36);
-        assert_eq!(text.match_indices('-').map(|(at, _)| at).collect::<Vec<_>>(), [8, 13, 18, 23]);
+        assert_eq!(
+            text.match_indices('-')
+                .map(|(at, _)| at)
+                .collect::<Vec<_>>(),
+            [8, 13, 18, 23]
+        );
         assert_eq!(&text[14..15], "4");
         assert!("89ab".contains(&text[19..20]));
     }

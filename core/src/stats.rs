@@ -12,12 +12,18 @@ pub struct Cell(AtomicU64);
 impl Cell {
     /// Adds `amount`. Only the owning worker may call this.
     pub fn add(&self, amount: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(amount),
+            Ordering::Relaxed,
+        );
     }
 
     /// Subtracts `amount` (gauges). Only the owning worker may call this.
     pub fn sub(&self, amount: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(amount), Ordering::Relaxed);
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_sub(amount),
+            Ordering::Relaxed,
+        );
     }
 
     /// Sets the value. Only the owning worker may call this.
@@ -45,8 +51,8 @@ pub const STATUSES: usize = 501;
 
 /// Upper bounds of the latency buckets, microseconds; a last bucket takes the rest.
 pub const LATENCY_BUCKETS_US: [u64; 17] = [
-    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
-    10_000_000, 30_000_000,
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 10_000_000, 30_000_000,
 ];
 
 /// Requests and their summed times for one method and status.
@@ -119,7 +125,9 @@ impl WorkerStats {
     /// All counters at zero.
     pub fn new() -> Self {
         Self {
-            requests: (0..METHODS * STATUSES).map(|_| RequestCell::default()).collect(),
+            requests: (0..METHODS * STATUSES)
+                .map(|_| RequestCell::default())
+                .collect(),
             active_requests: Cell::default(),
             active_connections: Cell::default(),
             connections_accepted: Cell::default(),
@@ -148,7 +156,11 @@ impl WorkerStats {
 
     /// Counters of one method (index below [`METHODS`]) and status.
     pub fn request(&self, method: usize, status: u16) -> &RequestCell {
-        let class = if (100..=599).contains(&status) { usize::from(status) - 99 } else { 0 };
+        let class = if (100..=599).contains(&status) {
+            usize::from(status) - 99
+        } else {
+            0
+        };
         &self.requests[method.min(METHODS - 1) * STATUSES + class]
     }
 
@@ -180,7 +192,14 @@ mod tests {
         let stats = WorkerStats::new();
         stats.record(2, 404, 60_000, 40);
         let cell = stats.request(2, 404);
-        assert_eq!((cell.count.get(), cell.time_ns_sum.get(), cell.response_bytes_sum.get()), (1, 60_000, 40));
+        assert_eq!(
+            (
+                cell.count.get(),
+                cell.time_ns_sum.get(),
+                cell.response_bytes_sum.get()
+            ),
+            (1, 60_000, 40)
+        );
         assert_eq!(stats.latency_buckets[1].get(), 1, "60 us lies in (50, 100]");
         assert_eq!(stats.request(2, 200).count.get(), 0);
     }

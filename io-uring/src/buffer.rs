@@ -24,12 +24,18 @@ pub(crate) struct BufferPool {
 impl BufferPool {
     /// An empty buffer of [`SMALL_BYTES`].
     pub(crate) fn small(&self) -> Vec<u8> {
-        self.small.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(SMALL_BYTES))
+        self.small
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(SMALL_BYTES))
     }
 
     /// An empty buffer of [`LARGE_BYTES`].
     pub(crate) fn large(&self) -> Vec<u8> {
-        self.large.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(LARGE_BYTES))
+        self.large
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(LARGE_BYTES))
     }
 
     /// Takes a buffer back. Buffers of other sizes are freed.

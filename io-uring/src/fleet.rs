@@ -112,7 +112,10 @@ impl Fleet {
                 worker.push(socket);
             }
         }
-        let servers: Vec<ServerPlace> = addresses.iter().map(|address| ServerPlace { address: *address }).collect();
+        let servers: Vec<ServerPlace> = addresses
+            .iter()
+            .map(|address| ServerPlace { address: *address })
+            .collect();
 
         let mut workers = Vec::with_capacity(count);
         for (id, (input, listeners)) in options.inputs.into_iter().zip(sockets).enumerate() {
@@ -149,7 +152,11 @@ impl Fleet {
                 .map_err(failed)?;
             workers.push((sender, thread));
         }
-        Ok(Self { workers, addresses, driver })
+        Ok(Self {
+            workers,
+            addresses,
+            driver,
+        })
     }
 
     /// Bound addresses, one per server, in order.
@@ -184,7 +191,10 @@ impl Fleet {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the main thread waits for the kernel to release a port; nothing runs yet")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the main thread waits for the kernel to release a port; nothing runs yet"
+)]
 fn bind(
     server: &turnpike_config::ServerConfig,
     count: usize,
@@ -198,7 +208,11 @@ fn bind(
                 std::thread::sleep(BIND_PAUSE);
             }
             Err(source) => {
-                return Err(FleetError::Bind { host: server.host.clone(), port: server.port, source });
+                return Err(FleetError::Bind {
+                    host: server.host.clone(),
+                    port: server.port,
+                    source,
+                });
             }
         }
     }
@@ -217,7 +231,11 @@ fn seed() -> io::Result<[u64; 4]> {
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     let mut seed = [0; 4];
     for (number, bytes) in seed.iter_mut().zip(bytes.chunks_exact(8)) {
-        *number = u64::from_ne_bytes(bytes.try_into().expect("because chunks_exact gives eight bytes"));
+        *number = u64::from_ne_bytes(
+            bytes
+                .try_into()
+                .expect("because chunks_exact gives eight bytes"),
+        );
     }
     Ok(seed)
 }

@@ -10,11 +10,16 @@ use turnpike_config::ServerConfig;
 ///
 /// An address in use is an error even if its holder set `SO_REUSEPORT` too: two gateways that share a port by mistake would each get half of the
 /// connections. So the first socket is bound without sharing, to claim the port, before the shared ones are.
-pub(crate) fn bind(server: &ServerConfig, count: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+pub(crate) fn bind(
+    server: &ServerConfig,
+    count: usize,
+) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     let wanted = (server.host.as_str(), server.port)
         .to_socket_addrs()?
         .next()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::AddrNotAvailable, "the host has no address"))?;
+        .ok_or_else(|| {
+            io::Error::new(io::ErrorKind::AddrNotAvailable, "the host has no address")
+        })?;
     // On a free port nothing lingers, and SO_REUSEADDR would let the kernel hand one port to two that ask at the same time.
     let reuse_address = wanted.port() != 0;
     claim(wanted)?;
@@ -31,15 +36,27 @@ fn claim(address: SocketAddr) -> io::Result<()> {
     if address.port() == 0 {
         return Ok(());
     }
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     // Two sockets may be bound to one address with SO_REUSEADDR; only one of them may listen.
     socket.listen(1)
 }
 
-fn open(address: SocketAddr, reuse_address: bool, server: &ServerConfig) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+fn open(
+    address: SocketAddr,
+    reuse_address: bool,
+    server: &ServerConfig,
+) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(reuse_address)?;
     socket.set_reuse_port(true)?;
     // Accepted connections inherit these.
@@ -66,13 +83,21 @@ mod tests {
     use super::*;
 
     fn local(port: u16) -> ServerConfig {
-        ServerConfig { host: "127.0.0.1".to_owned(), port, ..ServerConfig::default() }
+        ServerConfig {
+            host: "127.0.0.1".to_owned(),
+            port,
+            ..ServerConfig::default()
+        }
     }
 
     #[test]
     fn all_sockets_of_a_server_share_one_port() {
         let (address, sockets) = bind(&local(0), 3).expect("a free port");
-        assert!(sockets.iter().all(|socket| socket.local_addr().expect("bound") == address));
+        assert!(
+            sockets
+                .iter()
+                .all(|socket| socket.local_addr().expect("bound") == address)
+        );
     }
 
     #[test]

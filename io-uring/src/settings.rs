@@ -25,7 +25,10 @@ pub(crate) struct Settings {
     pub(crate) workers: usize,
     pub(crate) pending_requests_timeout_ms: u64,
     pub(crate) ring_entries: u32,
-    #[expect(dead_code, reason = "the table carries its own order; kept for the banner")]
+    #[expect(
+        dead_code,
+        reason = "the table carries its own order; kept for the banner"
+    )]
     pub(crate) overlap: Overlap,
 }
 
@@ -56,7 +59,11 @@ impl Settings {
     pub(crate) fn new(config: &Config, workers: usize) -> Self {
         let request = &config.request;
         Self {
-            servers: config.servers.iter().map(|server| ServerSettings::new(server, workers)).collect(),
+            servers: config
+                .servers
+                .iter()
+                .map(|server| ServerSettings::new(server, workers))
+                .collect(),
             transaction: IdHeader {
                 name: request.transaction_header.as_bytes().into(),
                 mode: request.transaction_override,
@@ -85,7 +92,11 @@ impl Settings {
             workers,
             pending_requests_timeout_ms: config.api.pending_requests_timeout_ms,
             ring_entries: config.runtime.ring_entries,
-            overlap: if config.api.allow_overlapping_context { Overlap::Allowed } else { Overlap::Forbidden },
+            overlap: if config.api.allow_overlapping_context {
+                Overlap::Allowed
+            } else {
+                Overlap::Forbidden
+            },
         }
     }
 }
@@ -101,7 +112,11 @@ impl ServerSettings {
             },
             idle_timeout_ms: server.idle_timeout_ms,
             head_timeout_ms: server.head_timeout_ms,
-            body_timeout_ms: if server.idle_timeout_ms == 0 { BODY_TIMEOUT_MS } else { server.idle_timeout_ms },
+            body_timeout_ms: if server.idle_timeout_ms == 0 {
+                BODY_TIMEOUT_MS
+            } else {
+                server.idle_timeout_ms
+            },
             connections_max: match server.connections_max {
                 0 => usize::MAX,
                 max => max.div_ceil(workers),

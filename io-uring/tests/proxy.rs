@@ -9,8 +9,8 @@ use std::time::Duration;
 use turnpike_config::cpu::{CpuPlan, WorkerPlacement};
 use turnpike_config::{Config, DriverChoice, ServerConfig};
 use turnpike_core::definition::{
-    AddressCell, Addresses, Api, Balancing, Connector, ConnectorId, ConnectorOptions, Endpoint, EndpointGroup, Engine,
-    ListenerPath, LoadBalancer, Plan, PlanSecurity, Subscriptions,
+    AddressCell, Addresses, Api, Balancing, Connector, ConnectorId, ConnectorOptions, Endpoint,
+    EndpointGroup, Engine, ListenerPath, LoadBalancer, Plan, PlanSecurity, Subscriptions,
 };
 use turnpike_core::lifecycle::Lifecycle;
 use turnpike_core::report::{ReportReceiver, ring};
@@ -33,7 +33,10 @@ fn api(backend: SocketAddr, read_timeout_ms: u32) -> Api {
         port: backend.port(),
         authority: backend.to_string().into(),
         tls: None,
-        options: ConnectorOptions { read_timeout_ms, ..ConnectorOptions::default() },
+        options: ConnectorOptions {
+            read_timeout_ms,
+            ..ConnectorOptions::default()
+        },
         addresses: AddressCell::new(Addresses::Resolved([backend].into())),
     });
     Api {
@@ -45,8 +48,18 @@ fn api(backend: SocketAddr, read_timeout_ms: u32) -> Api {
         engine: Engine::V4,
         deployed_at_ms: 1,
         revision: "1".into(),
-        listeners: [ListenerPath { host: None, path: "/orders".into(), servers: Arc::new([]) }].into(),
-        plans: [Plan { id: "free".into(), name: "Free".into(), security: PlanSecurity::KeyLess }].into(),
+        listeners: [ListenerPath {
+            host: None,
+            path: "/orders".into(),
+            servers: Arc::new([]),
+        }]
+        .into(),
+        plans: [Plan {
+            id: "free".into(),
+            name: "Free".into(),
+            security: PlanSecurity::KeyLess,
+        }]
+        .into(),
         groups: [EndpointGroup {
             name: "default".into(),
             endpoints: [Endpoint {
@@ -71,8 +84,14 @@ fn api(backend: SocketAddr, read_timeout_ms: u32) -> Api {
 }
 
 fn start(backend: SocketAddr, driver: DriverChoice, read_timeout_ms: u32) -> Proxy {
-    let mut config = Config::default();
-    config.servers = vec![ServerConfig { host: "127.0.0.1".to_owned(), port: 0, ..ServerConfig::default() }];
+    let mut config = Config {
+        servers: vec![ServerConfig {
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+            ..ServerConfig::default()
+        }],
+        ..Config::default()
+    };
     config.runtime.driver = driver;
     let api = Arc::new(api(backend, read_timeout_ms));
     let mut routes = RouteTableBuilder::new(Overlap::Forbidden);
@@ -81,21 +100,36 @@ fn start(backend: SocketAddr, driver: DriverChoice, read_timeout_ms: u32) -> Pro
     snapshots.publish(Snapshot {
         revision: 1,
         routes: Arc::new(routes.build()),
-        apis: [DeployedApi { api, subscriptions: Arc::new(Subscriptions::default()) }].into(),
+        apis: [DeployedApi {
+            api,
+            subscriptions: Arc::new(Subscriptions::default()),
+        }]
+        .into(),
     });
     let (sender, reports) = ring(1 << 20);
     let stats = Arc::new(WorkerStats::new());
-    let plan = CpuPlan { workers: vec![WorkerPlacement { cpu: None }], reason: "test".to_owned() };
+    let plan = CpuPlan {
+        workers: vec![WorkerPlacement { cpu: None }],
+        reason: "test".to_owned(),
+    };
     let fleet = Fleet::start(FleetOptions {
         config: &config,
         plan: &plan,
         snapshots,
         lifecycle: Arc::new(Lifecycle::new()),
-        inputs: vec![WorkerInput { reports: sender, stats: Arc::clone(&stats) }],
+        inputs: vec![WorkerInput {
+            reports: sender,
+            stats: Arc::clone(&stats),
+        }],
     })
     .expect("a fleet");
     let address = fleet.addresses()[0];
-    Proxy { fleet, address, reports, stats }
+    Proxy {
+        fleet,
+        address,
+        reports,
+        stats,
+    }
 }
 
 /// A backend that answers each connection's requests with `answer(head, body)`; a body of known length is read.
@@ -145,7 +179,10 @@ fn read_message(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<(String, 
     };
     let head = String::from_utf8(bytes.drain(..end).collect()).expect("ASCII");
     let lower = head.to_ascii_lowercase();
-    let length = lower.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+    let length = lower
+        .split("content-length: ")
+        .nth(1)
+        .and_then(|rest| rest.split("\r\n").next());
     if let Some(length) = length {
         let length: usize = length.parse().expect("a number");
         while bytes.len() < length {
@@ -171,7 +208,9 @@ fn read_message(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<(String, 
 
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("connected");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("a timeout");
     stream
 }
 
@@ -184,7 +223,11 @@ fn echo() -> SocketAddr {
     backend(|head, body| {
         let line = head.lines().next().unwrap_or_default();
         let text = format!("{line}|{}", String::from_utf8_lossy(body));
-        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nX-Backend: yes\r\n\r\n{text}", text.len()).into_bytes()
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nX-Backend: yes\r\n\r\n{text}",
+            text.len()
+        )
+        .into_bytes()
     })
 }
 
@@ -202,16 +245,25 @@ fn requests_on_one_connection_reach_the_backend_and_come_back() {
             let request = format!("GET /orders/x?n={number} HTTP/1.1\r\nHost: h\r\n\r\n");
             let (head, body) = exchange(&mut client, request.as_bytes());
             assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
-            assert!(head.contains("X-Backend: yes") && head.contains("X-Gravitee-Transaction-Id: "), "{head}");
+            assert!(
+                head.contains("X-Backend: yes") && head.contains("X-Gravitee-Transaction-Id: "),
+                "{head}"
+            );
             assert_eq!(body, format!("GET /base/x?n={number} HTTP/1.1|").as_bytes());
         }
         let (head, body) = exchange(&mut client, b"GET /other HTTP/1.1\r\nHost: h\r\n\r\n");
         assert!(head.starts_with("HTTP/1.1 404"), "{head}");
         assert_eq!(body, b"No context-path matches the request URI.");
-        assert_eq!(proxy.stats.upstream_connects.get(), 1, "one pooled connection served all");
+        assert_eq!(
+            proxy.stats.upstream_connects.get(),
+            1,
+            "one pooled connection served all"
+        );
         let mut statuses = Vec::new();
         while statuses.len() < 20 {
-            proxy.reports.drain(100, |record| statuses.push((record.status, record.plan_id.to_owned())));
+            proxy.reports.drain(100, |record| {
+                statuses.push((record.status, record.plan_id.to_owned()))
+            });
         }
         assert_eq!(statuses, vec![(200, "free".to_owned()); 20]);
         assert_eq!(proxy.fleet.stop().cut, 0);
@@ -223,16 +275,25 @@ fn bodies_pass_in_both_directions_in_either_framing() {
     on_each_driver(|driver| {
         let backend = backend(|head, body| {
             if head.contains("chunked") {
-                [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".as_slice(), body].concat()
+                [
+                    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".as_slice(),
+                    body,
+                ]
+                .concat()
             } else {
-                [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
+                [
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(),
+                    body,
+                ]
+                .concat()
             }
         });
         let proxy = start(backend, driver, 5_000);
         let mut client = connect(proxy.address);
         for size in [0_usize, 1, 4_096, 100_000, 2_000_000] {
             let content: Vec<u8> = (0..size).map(|at| b'a' + (at % 23) as u8).collect();
-            let head = format!("POST /orders HTTP/1.1\r\nHost: h\r\nContent-Length: {size}\r\n\r\n");
+            let head =
+                format!("POST /orders HTTP/1.1\r\nHost: h\r\nContent-Length: {size}\r\n\r\n");
             let (_, body) = exchange(&mut client, &[head.as_bytes(), &content].concat());
             assert!(body == content, "{size} bytes with a length");
 
@@ -254,8 +315,12 @@ fn bodies_pass_in_both_directions_in_either_framing() {
 fn dechunk(mut body: &[u8]) -> Vec<u8> {
     let mut content = Vec::new();
     loop {
-        let line = body.iter().position(|byte| *byte == b'\r').expect("a size line");
-        let size = usize::from_str_radix(std::str::from_utf8(&body[..line]).expect("ASCII"), 16).expect("a size");
+        let line = body
+            .iter()
+            .position(|byte| *byte == b'\r')
+            .expect("a size line");
+        let size = usize::from_str_radix(std::str::from_utf8(&body[..line]).expect("ASCII"), 16)
+            .expect("a size");
         body = &body[line + 2..];
         if size == 0 {
             return content;
@@ -270,19 +335,32 @@ fn a_silent_backend_is_answered_for_with_504_and_a_closed_one_with_502() {
     on_each_driver(|driver| {
         let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
         let proxy = start(silent.local_addr().expect("bound"), driver, 200);
-        let (head, body) = exchange(&mut connect(proxy.address), b"GET /orders HTTP/1.1\r\nHost: h\r\n\r\n");
-        assert!(head.starts_with("HTTP/1.1 504 ") && head.contains("Connection: close"), "{head}");
+        let (head, body) = exchange(
+            &mut connect(proxy.address),
+            b"GET /orders HTTP/1.1\r\nHost: h\r\n\r\n",
+        );
+        assert!(
+            head.starts_with("HTTP/1.1 504 ") && head.contains("Connection: close"),
+            "{head}"
+        );
         assert_eq!(body, b"");
         proxy.fleet.stop();
 
         let closed = silent.local_addr().expect("bound");
         drop(silent);
         let mut proxy = start(closed, driver, 200);
-        let (head, _) = exchange(&mut connect(proxy.address), b"GET /orders HTTP/1.1\r\nHost: h\r\n\r\n");
+        let (head, _) = exchange(
+            &mut connect(proxy.address),
+            b"GET /orders HTTP/1.1\r\nHost: h\r\n\r\n",
+        );
         assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
         let mut key = String::new();
         // The report follows the answer.
-        while proxy.reports.drain(1, |record| key = record.error_key.to_owned()) == 0 {
+        while proxy
+            .reports
+            .drain(1, |record| key = record.error_key.to_owned())
+            == 0
+        {
             thread::yield_now();
         }
         assert_eq!(key, "GATEWAY_CLIENT_CONNECTION_REFUSED");
@@ -297,7 +375,9 @@ fn pipelined_requests_are_answered_in_order() {
         let mut client = connect(proxy.address);
         let mut requests = Vec::new();
         for number in 0..10 {
-            requests.extend_from_slice(format!("GET /orders/{number} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+            requests.extend_from_slice(
+                format!("GET /orders/{number} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes(),
+            );
         }
         client.write_all(&requests).expect("written");
         let mut bytes = Vec::new();

@@ -102,13 +102,13 @@ async fn each_failure_has_its_kind() {
         (Fault::Torn, BridgeErrorKind::Transient),
         (Fault::Body("<html>"), BridgeErrorKind::Transient),
         (
-            Fault::Late(Duration::from_millis(400)),
+            Fault::Late(Duration::from_millis(1_500)),
             BridgeErrorKind::Transient,
         ),
     ];
     let bridge = FakeBridge::start().await;
     let mut settings = test_settings(&bridge.url);
-    settings.client.read_timeout_ms = 150;
+    settings.client.read_timeout_ms = 1_000;
     let client = BridgeClient::new(&settings).expect("a client");
     for (fault, kind) in cases {
         bridge.world().fail("subscriptions", 1, fault.clone());

@@ -32,6 +32,7 @@ use tokio::net::TcpListener;
 use tokio::time::MissedTickBehavior;
 
 pub use self::sample::SampleBackend;
+pub use self::source::check::{FileProblem, check_definition, is_definition_file};
 
 use self::certificate::Tls;
 use self::gate::Gate;

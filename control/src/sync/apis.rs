@@ -53,7 +53,9 @@ struct Pending<C> {
 /// Where data beside the events comes from.
 #[derive(Clone, Copy)]
 pub(super) enum Source<'a> {
-    Bridge(Window),
+    /// The control plane; `reloads` also takes up again what was dealt with before, once per full window.
+    Bridge { window: Window, reloads: bool },
+    /// A stored state.
     Stored(&'a Consumers),
 }
 
@@ -73,7 +75,11 @@ impl<D: Deployer> Synchronizer<D> {
         };
         let size = self.sync.bulk_items.max(1);
         let mut present = BTreeSet::new();
-        for _ in 0..SCANS_MAX {
+        for scan in 0..SCANS_MAX {
+            let source = Source::Bridge {
+                window,
+                reloads: window.is_full() && scan == 0,
+            };
             let mut may_have_shifted = false;
             let mut pages = 0;
             while pages < PAGES_MAX {
@@ -87,7 +93,7 @@ impl<D: Deployer> Synchronizer<D> {
                     .iter()
                     .any(|event| event.updated_at.is_some_and(|at| window.may_shift(at)));
                 present.extend(events.iter().map(|event| api_id(event).to_owned()));
-                self.apply_events(events, Source::Bridge(window)).await?;
+                self.apply_events(events, source).await?;
                 if !self.is_initial_done {
                     self.publish_now_or_later().await;
                 }
@@ -141,7 +147,7 @@ impl<D: Deployer> Synchronizer<D> {
         }
         match source {
             Source::Stored(consumers) => self.deploy_all(pending, consumers),
-            Source::Bridge(window) => self.load_and_deploy(pending, window).await?,
+            Source::Bridge { window, .. } => self.load_and_deploy(pending, window).await?,
         }
         Ok(())
     }
@@ -154,9 +160,10 @@ impl<D: Deployer> Synchronizer<D> {
     ) -> Result<Option<Pending<D::Compiled>>, BridgeError> {
         let id = api_id(&event).to_owned();
         let stamp = Stamp::of(&event);
-        let reloads = matches!(source, Source::Bridge(window) if window.is_full());
+        let reloads = matches!(source, Source::Bridge { reloads: true, .. });
+        let redeploys = self.redeploys_all && reloads;
         let deployed = self.deployer.deployed(&id);
-        if self.handled.get(&id) == Some(&stamp) && !self.redeploys_all {
+        if self.handled.get(&id) == Some(&stamp) && !redeploys {
             let known = deployed
                 .filter(|_| reloads)
                 .and_then(|_| self.ledger.plans(&id));
@@ -226,7 +233,7 @@ impl<D: Deployer> Synchronizer<D> {
                 return Ok(None);
             }
         };
-        let is_news = self.redeploys_all
+        let is_news = redeploys
             || deployed
                 .as_ref()
                 .is_none_or(|known| is_newer(known, &release));
@@ -260,7 +267,7 @@ impl<D: Deployer> Synchronizer<D> {
                 .get(environment_id)
                 .cloned()
                 .unwrap_or_default(),
-            Source::Bridge(_) => self
+            Source::Bridge { .. } => self
                 .organizations
                 .find(&self.client, environment_id)
                 .await
@@ -280,7 +287,8 @@ impl<D: Deployer> Synchronizer<D> {
         Ok(found)
     }
 
-    /// Loads subscriptions and keys of a batch in few calls, then deploys it. A 403 is settled API by API.
+    /// Loads subscriptions and keys of a batch in few calls, then deploys it. A failure that may belong to one API alone is
+    /// settled API by API.
     async fn load_and_deploy(
         &mut self,
         batch: Vec<Pending<D::Compiled>>,
@@ -299,7 +307,7 @@ impl<D: Deployer> Synchronizer<D> {
             .await
         {
             Ok(consumers) => self.deploy_all(batch, &consumers),
-            Err(error) if error.kind == BridgeErrorKind::Forbidden => {
+            Err(error) if is_of_one_api(&error) => {
                 for one in batch {
                     let environment = if one.environment_id.is_empty() {
                         environments.clone()
@@ -311,7 +319,7 @@ impl<D: Deployer> Synchronizer<D> {
                         .await
                     {
                         Ok(consumers) => self.deploy_all(vec![one], &consumers),
-                        Err(error) if error.kind == BridgeErrorKind::Forbidden => {
+                        Err(error) if is_of_one_api(&error) => {
                             let refused = Refused {
                                 kind: RefusedKind::Broken,
                                 reason: format!("plans: {error}"),
@@ -398,6 +406,16 @@ impl<D: Deployer> Synchronizer<D> {
             tracing::info!(api = api_id, "API undeployed: {reason}");
             self.mark_changed();
         }
+    }
+}
+
+/// Whether a failed load may have its cause in one API of the batch: an environment that is not ours, or too many consumers for
+/// one answer.
+fn is_of_one_api(error: &BridgeError) -> bool {
+    match error.kind {
+        BridgeErrorKind::Forbidden => true,
+        BridgeErrorKind::Permanent => error.status.is_none(),
+        _ => false,
     }
 }
 

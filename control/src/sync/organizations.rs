@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 
 use crate::bridge::wire::{Event, EventType};
+use crate::definition::ShardingTags;
 
 #[derive(Deserialize)]
 struct OrganizationRecord {
@@ -22,6 +23,17 @@ struct Flow {
     pre: Option<Vec<Step>>,
     #[serde(default)]
     post: Option<Vec<Step>>,
+    #[serde(default)]
+    consumers: Option<Vec<Consumer>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Consumer {
+    #[serde(default)]
+    consumer_type: Option<String>,
+    #[serde(default)]
+    consumer_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -31,19 +43,52 @@ struct Step {
 }
 
 impl Flow {
-    fn has_effect(&self) -> bool {
-        let steps = self.pre.iter().chain(&self.post).flatten();
-        self.enabled.unwrap_or(true) && steps.into_iter().any(|step| step.enabled.unwrap_or(true))
+    /// Whether the reference would run it here: it is enabled, has an enabled step, and its sharding tags are ours.
+    fn has_effect(&self, tags: &ShardingTags) -> bool {
+        let mut steps = self.pre.iter().chain(&self.post).flatten();
+        self.enabled.unwrap_or(true)
+            && steps.any(|step| step.enabled.unwrap_or(true))
+            && self.is_for(tags)
+    }
+
+    fn is_for(&self, tags: &ShardingTags) -> bool {
+        let Some(consumers) = self
+            .consumers
+            .as_deref()
+            .filter(|consumers| !consumers.is_empty())
+        else {
+            return true;
+        };
+        let own: Vec<&str> = consumers
+            .iter()
+            .filter(|consumer| {
+                consumer
+                    .consumer_type
+                    .as_deref()
+                    .is_some_and(|kind| kind.eq_ignore_ascii_case("TAG"))
+            })
+            .filter_map(|consumer| consumer.consumer_id.as_deref())
+            .collect();
+        tags.matches(&own)
     }
 }
 
 /// Organizations whose flows an operator was told about, each with the event that had them.
 #[derive(Debug, Default)]
 pub(super) struct OrganizationFlows {
+    tags: ShardingTags,
     told: HashMap<String, Option<i64>>,
 }
 
 impl OrganizationFlows {
+    /// Nothing told yet; `tags` are the gateway's.
+    pub(super) fn new(tags: ShardingTags) -> Self {
+        Self {
+            tags,
+            told: HashMap::new(),
+        }
+    }
+
     /// Looks at an organization event; warns once per change when its flows would change answers. Returns whether it did.
     pub(super) fn examine(&mut self, event: &Event) -> bool {
         if event.event_type != EventType::PublishOrganization {
@@ -69,7 +114,7 @@ impl OrganizationFlows {
             .flows
             .iter()
             .flatten()
-            .filter(|flow| flow.has_effect())
+            .filter(|flow| flow.has_effect(&self.tags))
             .count();
         if active == 0 {
             return false;
@@ -122,6 +167,33 @@ mod tests {
                 told.examine(&event(flows, 2)),
                 warns,
                 "a later event: {flows}"
+            );
+        }
+    }
+
+    #[test]
+    fn flows_for_other_sharding_tags_are_not_ours() {
+        let flow =
+            |consumers: &str| format!(r#"[{{"pre":[{{"policy":"x"}}],"consumers":{consumers}}}]"#);
+        let tag = r#"[{"consumerType":"TAG","consumerId":"EU"}]"#;
+        let cases: [(&[&str], &str, bool); 6] = [
+            (&[], tag, true),
+            (&["eu"], tag, true),
+            (&["us"], tag, false),
+            (&["!eu"], tag, false),
+            (&["us"], "[]", true),
+            (
+                &["us"],
+                r#"[{"consumerType":"GROUP","consumerId":"us"}]"#,
+                false,
+            ),
+        ];
+        for (tags, consumers, ours) in cases {
+            let mut told = OrganizationFlows::new(ShardingTags::new(tags));
+            assert_eq!(
+                told.examine(&event(&flow(consumers), 1)),
+                ours,
+                "{tags:?} {consumers}"
             );
         }
     }

@@ -11,6 +11,7 @@ use turnpike_core::lifecycle::{Lifecycle, Stage};
 
 use crate::bridge::wire::{Event, EventCriteria, EventType};
 use crate::bridge::{BridgeClient, BridgeError, BridgeErrorKind, Group};
+use crate::definition::ShardingTags;
 use crate::token::ControlPlaneSettings;
 
 use super::access::AccessPoints;
@@ -110,6 +111,13 @@ impl<D: Deployer> Synchronizer<D> {
             has_unstored: false,
             published_at: None,
         }
+    }
+
+    /// Tells the synchronizer the gateway's sharding tags: flows of organizations may name them.
+    #[must_use]
+    pub fn with_tags(mut self, tags: ShardingTags) -> Self {
+        self.flows = OrganizationFlows::new(tags);
+        self
     }
 
     /// Synchronises until `stop` turns true or its sender is gone.

@@ -1,7 +1,7 @@
 //! The Cloud Token: what it says, whether it is usable, and which settings follow from it (contract sync 1).
 //!
 //! - [`CloudToken`]: a parsed token, [`CloudToken::check`]ed against `cloud.verification.*`;
-//! - [`derive`]: one [`ControlPlaneSettings`] for the bridge client, the synchronizer and the reporter;
+//! - [`derive()`]: one [`ControlPlaneSettings`] for the bridge client, the synchronizer and the reporter;
 //! - [`issue`], [`SigningKey`], [`inspect`]: what the local Cloud Gate and the command line need.
 //!
 //! A token is a credential: neither it nor its signature part is ever logged; `jti`, `org` and `cpg` may be.

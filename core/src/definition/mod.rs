@@ -9,8 +9,8 @@ mod plan;
 
 pub use balance::{Balancing, LoadBalancer};
 pub use endpoint::{
-    AddressCell, Addresses, ClientCertificate, Connector, ConnectorId, ConnectorOptions, Endpoint, EndpointGroup,
-    TlsSettings,
+    AddressCell, Addresses, ClientCertificate, Connector, ConnectorId, ConnectorOptions, Endpoint,
+    EndpointGroup, TlsSettings,
 };
 pub use plan::{ApiKey, ApiKeyPlan, ApiKeySource, Plan, PlanSecurity, Subscription, Subscriptions};
 

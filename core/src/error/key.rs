@@ -4,7 +4,10 @@ use super::Source;
 
 /// An error key: the same word in reports, response templates and logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names are the contract's own and are explained there, section 7.6")]
+#[expect(
+    missing_docs,
+    reason = "the names are the contract's own and are explained there, section 7.6"
+)]
 pub enum ErrorKey {
     RequestTimeout,
     RequestNullByteRejected,
@@ -46,7 +49,9 @@ impl ErrorKey {
             Self::GatewayClientTlsHandshakeError => "GATEWAY_CLIENT_TLS_HANDSHAKE_ERROR",
             Self::GatewayClientConnectionReset => "GATEWAY_CLIENT_CONNECTION_RESET",
             Self::GatewayClientConnectionClosed => "GATEWAY_CLIENT_CONNECTION_CLOSED",
-            Self::GatewayClientConnectionPoolExhausted => "GATEWAY_CLIENT_CONNECTION_POOL_EXHAUSTED",
+            Self::GatewayClientConnectionPoolExhausted => {
+                "GATEWAY_CLIENT_CONNECTION_POOL_EXHAUSTED"
+            }
             Self::GatewayClientConnectionError => "GATEWAY_CLIENT_CONNECTION_ERROR",
             Self::GatewayClientConnectTimeout => "GATEWAY_CLIENT_CONNECT_TIMEOUT",
             Self::GatewayClientReadTimeout => "GATEWAY_CLIENT_READ_TIMEOUT",
@@ -86,7 +91,9 @@ impl ErrorKey {
         match self {
             Self::RequestTimeout => Some("Request timeout"),
             Self::RequestNullByteRejected => Some("The request contains invalid characters."),
-            Self::GatewayPlanUnresolvable | Self::ApiKeyMissing | Self::ApiKeyInvalid => Some("Unauthorized"),
+            Self::GatewayPlanUnresolvable | Self::ApiKeyMissing | Self::ApiKeyInvalid => {
+                Some("Unauthorized")
+            }
             Self::GatewayPlanResolutionFailure => Some("Temporarily Unavailable"),
             _ => None,
         }
@@ -101,8 +108,12 @@ impl ErrorKey {
             | Self::GatewayClientTlsHandshakeError
             | Self::GatewayClientConnectionReset
             | Self::GatewayClientConnectionClosed
-            | Self::GatewayClientConnectionPoolExhausted => Some(Self::GatewayClientConnectionError),
-            Self::GatewayClientConnectTimeout | Self::GatewayClientReadTimeout => Some(Self::RequestTimeout),
+            | Self::GatewayClientConnectionPoolExhausted => {
+                Some(Self::GatewayClientConnectionError)
+            }
+            Self::GatewayClientConnectTimeout | Self::GatewayClientReadTimeout => {
+                Some(Self::RequestTimeout)
+            }
             _ => None,
         }
     }
@@ -110,7 +121,9 @@ impl ErrorKey {
     /// Who failed.
     pub fn source(self) -> Source {
         match self {
-            Self::RequestTimeout | Self::GatewayPlanResolutionFailure | Self::NoEndpointFound => Source::Gateway,
+            Self::RequestTimeout | Self::GatewayPlanResolutionFailure | Self::NoEndpointFound => {
+                Source::Gateway
+            }
             Self::RequestNullByteRejected
             | Self::GatewayPlanUnresolvable
             | Self::ApiKeyMissing

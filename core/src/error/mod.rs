@@ -33,7 +33,12 @@ pub struct Failure {
 impl Failure {
     /// The failure of `key` with its own status and message.
     pub fn of(key: ErrorKey) -> Self {
-        Self { status: key.status(), key: Some(key), message: key.message(), cause: None }
+        Self {
+            status: key.status(),
+            key: Some(key),
+            message: key.message(),
+            cause: None,
+        }
     }
 
     /// The same failure with a cause for the operator.

@@ -12,13 +12,21 @@ pub struct Rendered {
 }
 
 /// Renders `failure` for a client that sent these `Accept` values (raw), appending the body to `body`.
-pub fn render<'a>(failure: &Failure, accept: impl IntoIterator<Item = &'a [u8]>, body: &mut Vec<u8>) -> Rendered {
+pub fn render<'a>(
+    failure: &Failure,
+    accept: impl IntoIterator<Item = &'a [u8]>,
+    body: &mut Vec<u8>,
+) -> Rendered {
     let close = !(400..500).contains(&failure.status);
     let Some(message) = failure.message else {
-        return Rendered { content_type: None, close };
+        return Rendered {
+            content_type: None,
+            close,
+        };
     };
     let json = accept.into_iter().any(|value| {
-        memchr::memmem::find(value, b"application/json").is_some() || memchr::memmem::find(value, b"*/*").is_some()
+        memchr::memmem::find(value, b"application/json").is_some()
+            || memchr::memmem::find(value, b"*/*").is_some()
     });
     if json {
         body.extend_from_slice(b"{\"message\":\"");
@@ -31,10 +39,16 @@ pub fn render<'a>(failure: &Failure, accept: impl IntoIterator<Item = &'a [u8]>,
         body.extend_from_slice(b"\",\"http_status_code\":");
         body.extend_from_slice(failure.status.to_string().as_bytes());
         body.push(b'}');
-        Rendered { content_type: Some("application/json"), close }
+        Rendered {
+            content_type: Some("application/json"),
+            close,
+        }
     } else {
         body.extend_from_slice(message.as_bytes());
-        Rendered { content_type: Some("text/plain"), close }
+        Rendered {
+            content_type: Some("text/plain"),
+            close,
+        }
     }
 }
 
@@ -52,9 +66,19 @@ mod tests {
     #[test]
     fn json_is_sent_to_a_client_that_accepts_it_or_anything() {
         let failure = Failure::of(ErrorKey::GatewayPlanUnresolvable);
-        for accept in [&b"application/json"[..], b"text/html, application/json;q=0.1", b"*/*"] {
+        for accept in [
+            &b"application/json"[..],
+            b"text/html, application/json;q=0.1",
+            b"*/*",
+        ] {
             let (head, body) = rendered(&failure, &[accept]);
-            assert_eq!(head, Rendered { content_type: Some("application/json"), close: false });
+            assert_eq!(
+                head,
+                Rendered {
+                    content_type: Some("application/json"),
+                    close: false
+                }
+            );
             assert_eq!(body, r#"{"message":"Unauthorized","http_status_code":401}"#);
         }
     }
@@ -64,7 +88,13 @@ mod tests {
         let failure = Failure::of(ErrorKey::RequestTimeout);
         for accept in [&[][..], &[&b"text/html"[..]]] {
             let (head, body) = rendered(&failure, accept);
-            assert_eq!(head, Rendered { content_type: Some("text/plain"), close: true });
+            assert_eq!(
+                head,
+                Rendered {
+                    content_type: Some("text/plain"),
+                    close: true
+                }
+            );
             assert_eq!(body, "Request timeout");
         }
     }
@@ -72,7 +102,13 @@ mod tests {
     #[test]
     fn a_failure_without_message_has_no_body_and_no_content_type() {
         let (head, body) = rendered(&Failure::of(ErrorKey::NoEndpointFound), &[b"*/*"]);
-        assert_eq!(head, Rendered { content_type: None, close: true });
+        assert_eq!(
+            head,
+            Rendered {
+                content_type: None,
+                close: true
+            }
+        );
         assert_eq!(body, "");
     }
 }

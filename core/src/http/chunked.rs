@@ -95,7 +95,11 @@ impl ChunkedDecoder {
             self.step(piece[at])?;
             at += 1;
         }
-        Ok(Decoded { payload, consumed: at, done: self.state == State::Done })
+        Ok(Decoded {
+            payload,
+            consumed: at,
+            done: self.state == State::Done,
+        })
     }
 
     /// Whether the body is complete.
@@ -136,7 +140,11 @@ impl ChunkedDecoder {
             State::SizeLf => {
                 expect(byte, b'\n')?;
                 (self.digits, self.line) = (0, 0);
-                if self.remaining == 0 { State::TrailerStart } else { State::Data }
+                if self.remaining == 0 {
+                    State::TrailerStart
+                } else {
+                    State::Data
+                }
             }
             State::DataCr => {
                 expect(byte, b'\r')?;
@@ -178,12 +186,20 @@ impl ChunkedDecoder {
 
     fn count_trailer(&mut self) -> Result<(), ChunkError> {
         self.trailers += 1;
-        if self.trailers > TRAILER_BYTES_MAX { Err(ChunkError::Trailer) } else { Ok(()) }
+        if self.trailers > TRAILER_BYTES_MAX {
+            Err(ChunkError::Trailer)
+        } else {
+            Ok(())
+        }
     }
 }
 
 fn expect(byte: u8, expected: u8) -> Result<(), ChunkError> {
-    if byte == expected { Ok(()) } else { Err(ChunkError::LineEnd) }
+    if byte == expected {
+        Ok(())
+    } else {
+        Err(ChunkError::LineEnd)
+    }
 }
 
 /// `tchar` of RFC 9110 5.6.2.
@@ -212,7 +228,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn decode(body: &[u8], pieces: impl IntoIterator<Item = usize>) -> Result<(Vec<u8>, usize, bool), ChunkError> {
+    fn decode(
+        body: &[u8],
+        pieces: impl IntoIterator<Item = usize>,
+    ) -> Result<(Vec<u8>, usize, bool), ChunkError> {
         let mut decoder = ChunkedDecoder::default();
         let mut out = Vec::new();
         let mut at = 0_usize;
@@ -232,7 +251,10 @@ mod tests {
     #[test]
     fn a_body_with_extensions_and_trailers_gives_its_payload() {
         let body = b"4;a=\"b\"\r\nWiki\r\n5\r\npedia\r\n0\r\nExpires: never\r\n\r\nGET";
-        assert_eq!(decode(body, []), Ok((b"Wikipedia".to_vec(), body.len() - 3, true)));
+        assert_eq!(
+            decode(body, []),
+            Ok((b"Wikipedia".to_vec(), body.len() - 3, true))
+        );
     }
 
     #[test]
@@ -256,7 +278,12 @@ mod tests {
             (b"0\r\nbad\r\n\r\n", ChunkError::Trailer),
             (b"0\r\na: b\nc: d\r\n\r\n", ChunkError::Trailer),
         ] {
-            assert_eq!(decode(body, []), Err(error), "{:?}", String::from_utf8_lossy(body));
+            assert_eq!(
+                decode(body, []),
+                Err(error),
+                "{:?}",
+                String::from_utf8_lossy(body)
+            );
         }
     }
 
@@ -264,7 +291,9 @@ mod tests {
     fn extensions_and_trailers_are_bounded() {
         let long = [b"1;".as_slice(), &[b'a'; LINE_BYTES_MAX]].concat();
         assert_eq!(decode(&long, []), Err(ChunkError::Extension));
-        let many = [b"1;".as_slice(), &[b'a'; 200], b"\r\nx\r\n"].concat().repeat(100);
+        let many = [b"1;".as_slice(), &[b'a'; 200], b"\r\nx\r\n"]
+            .concat()
+            .repeat(100);
         assert_eq!(decode(&many, []), Err(ChunkError::Extension));
         let trailers = [b"0\r\n".as_slice(), &b"a: b\r\n".repeat(2_000)].concat();
         assert_eq!(decode(&trailers, []), Err(ChunkError::Trailer));

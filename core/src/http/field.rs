@@ -11,7 +11,10 @@ impl Span {
     /// The span from `start` to `end`, exclusive. Heads are limited to far less than 4 GiB.
     pub fn new(start: usize, end: usize) -> Self {
         debug_assert!(start <= end && end <= u32::MAX as usize);
-        Self { start: start as u32, end: end as u32 }
+        Self {
+            start: start as u32,
+            end: end as u32,
+        }
     }
 
     /// The span of `part` inside `whole`, of which it must be a sub-slice.
@@ -147,12 +150,18 @@ impl HeaderBlock {
 
     /// The first value of the field called `name`, letter case ignored.
     pub fn value<'h>(&self, head: &'h [u8], name: &[u8]) -> Option<&'h [u8]> {
-        self.fields.iter().find(|field| field.name.of(head).eq_ignore_ascii_case(name)).map(|field| field.value.of(head))
+        self.fields
+            .iter()
+            .find(|field| field.name.of(head).eq_ignore_ascii_case(name))
+            .map(|field| field.value.of(head))
     }
 
     /// Every value of the fields of this kind.
     pub fn values<'h>(&self, head: &'h [u8], known: Known) -> impl Iterator<Item = &'h [u8]> {
-        self.fields.iter().filter(move |field| field.known == known).map(|field| field.value.of(head))
+        self.fields
+            .iter()
+            .filter(move |field| field.known == known)
+            .map(|field| field.value.of(head))
     }
 
     /// Number of fields.
@@ -180,7 +189,11 @@ impl HeaderBlock {
 
     /// Marks the fields that the `Connection` options name. `Err` holds an option that may not be nominated, because removing
     /// that field would change framing, routing or security.
-    pub(crate) fn mark_nominated(&mut self, head: &[u8], protected: &[&[u8]]) -> Result<ConnectionOptions, Protected> {
+    pub(crate) fn mark_nominated(
+        &mut self,
+        head: &[u8],
+        protected: &[&[u8]],
+    ) -> Result<ConnectionOptions, Protected> {
         let mut options = ConnectionOptions::default();
         for index in 0..self.fields.len() {
             let field = self.fields[index];
@@ -192,7 +205,10 @@ impl HeaderBlock {
                     options.close |= field.known == Known::Connection;
                 } else if option.eq_ignore_ascii_case(b"keep-alive") {
                     options.keep_alive |= field.known == Known::Connection;
-                } else if protected.iter().any(|name| name.eq_ignore_ascii_case(option)) {
+                } else if protected
+                    .iter()
+                    .any(|name| name.eq_ignore_ascii_case(option))
+                {
                     return Err(Protected);
                 } else if field.known == Known::Connection {
                     for field in &mut self.fields {
@@ -218,7 +234,10 @@ pub(crate) struct Protected;
 
 /// The non-empty elements of a comma-separated list.
 pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(|element| element.trim_ascii()).filter(|element| !element.is_empty())
+    value
+        .split(|byte| *byte == b',')
+        .map(|element| element.trim_ascii())
+        .filter(|element| !element.is_empty())
 }
 
 #[cfg(test)]
@@ -239,7 +258,9 @@ mod tests {
         let mut block = HeaderBlock::default();
         block.push(head, &head[0..10], &head[12..27]);
         block.push(head, &head[29..37], &head[39..40]);
-        let options = block.mark_nominated(head, &[b"host"]).expect("nothing protected");
+        let options = block
+            .mark_nominated(head, &[b"host"])
+            .expect("nothing protected");
         assert!(options.close && !options.keep_alive);
         assert!(block.iter().nth(1).expect("two fields").nominated);
         assert!(block.mark_nominated(head, &[b"x-secret"]).is_err());

@@ -47,7 +47,11 @@ fn decode_unreserved(path: &[u8], out: &mut Vec<u8>) {
                 if decoded.is_ascii_alphanumeric() || matches!(decoded, b'-' | b'.' | b'_' | b'~') {
                     out.push(decoded);
                 } else {
-                    out.extend_from_slice(&[b'%', after[0].to_ascii_uppercase(), after[1].to_ascii_uppercase()]);
+                    out.extend_from_slice(&[
+                        b'%',
+                        after[0].to_ascii_uppercase(),
+                        after[1].to_ascii_uppercase(),
+                    ]);
                 }
                 rest = &after[2..];
             }
@@ -77,7 +81,9 @@ fn remove_dot_segments(out: &mut Vec<u8>, base: usize) -> Result<(), AboveRoot> 
                 }
             }
             b"/.." => {
-                write = memchr::memrchr(b'/', &out[base..write]).map(|at| base + at).ok_or(AboveRoot)?;
+                write = memchr::memrchr(b'/', &out[base..write])
+                    .map(|at| base + at)
+                    .ok_or(AboveRoot)?;
                 if last {
                     out[write] = b'/';
                     write += 1;

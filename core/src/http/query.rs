@@ -6,7 +6,9 @@ const PARAMETERS_INLINE: usize = 64;
 
 /// The parameters of a query, raw and in order, empty ones left out.
 pub fn parameters(query: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
-    query.split(|byte| matches!(byte, b'&' | b';')).filter(|parameter| !parameter.is_empty())
+    query
+        .split(|byte| matches!(byte, b'&' | b';'))
+        .filter(|parameter| !parameter.is_empty())
 }
 
 /// Name of a raw parameter.
@@ -45,7 +47,8 @@ pub fn write(out: &mut Vec<u8>, request: &[u8], target: &[u8], strip: Option<&[u
     } else {
         let mut all: Vec<&[u8]> = kept().collect();
         // A stable sort by the rank of each name keeps first-seen order at n log n, where comparing pairs would be n².
-        let mut ranks = std::collections::HashMap::<&[u8], usize, foldhash::fast::RandomState>::default();
+        let mut ranks =
+            std::collections::HashMap::<&[u8], usize, foldhash::fast::RandomState>::default();
         for parameter in &all {
             let next = ranks.len();
             ranks.entry(name(parameter)).or_insert(next);
@@ -88,7 +91,12 @@ mod tests {
 
     fn written(request: &str, target: &str, strip: Option<&str>) -> String {
         let mut out = b"/p".to_vec();
-        write(&mut out, request.as_bytes(), target.as_bytes(), strip.map(str::as_bytes));
+        write(
+            &mut out,
+            request.as_bytes(),
+            target.as_bytes(),
+            strip.map(str::as_bytes),
+        );
         String::from_utf8(out).expect("UTF-8")
     }
 
@@ -106,7 +114,11 @@ mod tests {
             ("a=1&b=2", "a=9", "/p?a=1&a=9&b=2"),
             ("x=http://h/?q", "", "/p?x=http://h/?q"),
         ] {
-            assert_eq!(written(request, target, None), expected, "{request:?} {target:?}");
+            assert_eq!(
+                written(request, target, None),
+                expected,
+                "{request:?} {target:?}"
+            );
         }
     }
 

@@ -88,7 +88,10 @@ impl Method {
 
     /// Whether a request may be sent again without changing its effect (RFC 9110 9.2.2).
     pub fn is_idempotent(self) -> bool {
-        matches!(self, Self::Get | Self::Head | Self::Options | Self::Trace | Self::Put | Self::Delete)
+        matches!(
+            self,
+            Self::Get | Self::Head | Self::Options | Self::Trace | Self::Put | Self::Delete
+        )
     }
 }
 
@@ -197,29 +200,42 @@ impl RequestHead {
             Err(httparse::Error::TooManyHeaders) => return Err(RequestError::TooManyFields),
             Err(_) => return Err(RequestError::Malformed),
         }
-        let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
+        let (Some(method), Some(target), Some(minor)) =
+            (request.method, request.path, request.version)
+        else {
             return Err(RequestError::Malformed);
         };
         self.method = Method::of(method.as_bytes());
-        self.version = if minor == 0 { Version::Http10 } else { Version::Http11 };
+        self.version = if minor == 0 {
+            Version::Http10
+        } else {
+            Version::Http11
+        };
         self.target = Span::within(head, target.as_bytes());
         // httparse accepts a lone CR as white space nowhere, but a bare LF as a line end: the scanner has ruled that out.
         for field in request.headers.iter() {
             if field.name.is_empty() {
                 return Err(RequestError::Malformed);
             }
-            self.fields.push(head, field.name.as_bytes(), field.value.trim_ascii());
+            self.fields
+                .push(head, field.name.as_bytes(), field.value.trim_ascii());
         }
         self.parse_target(head)?;
         self.check_host(head)?;
         self.decide_framing(head)?;
-        let options = self.fields.mark_nominated(head, &PROTECTED).map_err(|_| RequestError::Connection)?;
+        let options = self
+            .fields
+            .mark_nominated(head, &PROTECTED)
+            .map_err(|_| RequestError::Connection)?;
         self.keep_alive = match self.version {
             Version::Http11 => !options.close,
             Version::Http10 => options.keep_alive && !options.close,
         };
         self.expects_continue = self.version == Version::Http11
-            && self.fields.values(head, Known::Expect).any(|value| value.eq_ignore_ascii_case(b"100-continue"));
+            && self
+                .fields
+                .values(head, Known::Expect)
+                .any(|value| value.eq_ignore_ascii_case(b"100-continue"));
         Ok(())
     }
 
@@ -232,7 +248,9 @@ impl RequestHead {
         let target = self.target.of(head);
         if self.method == Method::Connect
             || std::str::from_utf8(target).is_err()
-            || target.iter().any(|byte| *byte <= b' ' || *byte == 0x7f || *byte == b'#')
+            || target
+                .iter()
+                .any(|byte| *byte <= b' ' || *byte == 0x7f || *byte == b'#')
         {
             return Err(RequestError::Target);
         }
@@ -258,16 +276,24 @@ impl RequestHead {
         let rest = Span::new(path_start, self.target.end());
         let query = memchr::memchr(b'?', rest.of(head));
         self.has_query = query.is_some();
-        let path_end = query.map_or(rest.end(), |at| path_start + at);
+        let path_end = query.map_or_else(|| rest.end(), |at| path_start + at);
         self.path = Span::new(path_start, path_end);
-        self.query = Span::new((path_end + usize::from(self.has_query)).min(rest.end()), rest.end());
+        self.query = Span::new(
+            (path_end + usize::from(self.has_query)).min(rest.end()),
+            rest.end(),
+        );
         Ok(())
     }
 
     fn check_host(&mut self, head: &[u8]) -> Result<(), RequestError> {
-        let mut hosts = self.fields.iter().filter(|field| field.known == Known::Host);
+        let mut hosts = self
+            .fields
+            .iter()
+            .filter(|field| field.known == Known::Host);
         let host = hosts.next().map(|field| field.value);
-        if hosts.next().is_some() || host.is_some_and(|host| !host.is_empty() && !is_host_and_port(host.of(head))) {
+        if hosts.next().is_some()
+            || host.is_some_and(|host| !host.is_empty() && !is_host_and_port(host.of(head)))
+        {
             return Err(RequestError::Host);
         }
         match host {
@@ -296,8 +322,12 @@ impl RequestHead {
         }
         self.body = match (length, encoding) {
             (None, None) => RequestBody::None,
-            (Some(length), None) => RequestBody::Length(content_length(length).ok_or(RequestError::Framing)?),
-            (None, Some(encoding)) if self.version == Version::Http11 && encoding.eq_ignore_ascii_case(b"chunked") => {
+            (Some(length), None) => {
+                RequestBody::Length(content_length(length).ok_or(RequestError::Framing)?)
+            }
+            (None, Some(encoding))
+                if self.version == Version::Http11 && encoding.eq_ignore_ascii_case(b"chunked") =>
+            {
                 RequestBody::Chunked
             }
             _ => return Err(RequestError::Framing),
@@ -314,7 +344,9 @@ pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let number = value.iter().fold(0_u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    let number = value
+        .iter()
+        .fold(0_u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
     (number < 1 << 63).then_some(number)
 }
 
@@ -322,7 +354,9 @@ pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
 fn absolute_scheme(target: &[u8]) -> Option<usize> {
     [&b"http://"[..], b"https://"]
         .into_iter()
-        .find(|scheme| target.len() > scheme.len() && target[..scheme.len()].eq_ignore_ascii_case(scheme))
+        .find(|scheme| {
+            target.len() > scheme.len() && target[..scheme.len()].eq_ignore_ascii_case(scheme)
+        })
         .map(<[u8]>::len)
 }
 
@@ -330,9 +364,15 @@ fn absolute_scheme(target: &[u8]) -> Option<usize> {
 pub(crate) fn is_host_and_port(value: &[u8]) -> bool {
     let (host, port) = match value {
         [b'[', ..] => {
-            let Some(end) = memchr::memchr(b']', value) else { return false };
+            let Some(end) = memchr::memchr(b']', value) else {
+                return false;
+            };
             let literal = &value[1..end];
-            if literal.is_empty() || !literal.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')) {
+            if literal.is_empty()
+                || !literal
+                    .iter()
+                    .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
+            {
                 return false;
             }
             match &value[end + 1..] {
@@ -348,7 +388,23 @@ pub(crate) fn is_host_and_port(value: &[u8]) -> bool {
     };
     let is_name = |byte: &u8| {
         byte.is_ascii_alphanumeric()
-            || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' | b'%')
+            || matches!(
+                byte,
+                b'-' | b'.'
+                    | b'_'
+                    | b'~'
+                    | b'!'
+                    | b'$'
+                    | b'&'
+                    | b'\''
+                    | b'('
+                    | b')'
+                    | b'*'
+                    | b'+'
+                    | b';'
+                    | b'='
+                    | b'%'
+            )
     };
     !host.is_empty() && host.iter().all(is_name) && port.is_none_or(is_port)
 }
@@ -356,14 +412,21 @@ pub(crate) fn is_host_and_port(value: &[u8]) -> bool {
 fn is_port(port: &[u8]) -> bool {
     port.len() <= 5
         && port.iter().all(u8::is_ascii_digit)
-        && port.iter().fold(0_u32, |sum, digit| sum * 10 + u32::from(digit - b'0')) <= 65_535
+        && port
+            .iter()
+            .fold(0_u32, |sum, digit| sum * 10 + u32::from(digit - b'0'))
+            <= 65_535
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIMITS: HeadLimits = HeadLimits { start_line_bytes_max: 4_096, fields_bytes_max: 8_192, fields_max: 8 };
+    const LIMITS: HeadLimits = HeadLimits {
+        start_line_bytes_max: 4_096,
+        fields_bytes_max: 8_192,
+        fields_max: 8,
+    };
 
     fn parse(head: &str) -> Result<RequestHead, RequestError> {
         let mut parsed = RequestHead::default();
@@ -390,7 +453,17 @@ mod tests {
 
     #[test]
     fn targets_other_than_a_path_a_star_or_an_http_uri_are_refused() {
-        for target in ["a", "//x#y", "http://", "ftp://a/", "http://a b/", "http://u@h/", "/a\u{7f}", "http:///x", "*"] {
+        for target in [
+            "a",
+            "//x#y",
+            "http://",
+            "ftp://a/",
+            "http://a b/",
+            "http://u@h/",
+            "/a\u{7f}",
+            "http:///x",
+            "*",
+        ] {
             let head = format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
             assert!(parse(&head).is_err(), "{target:?}");
         }
@@ -424,7 +497,12 @@ mod tests {
             assert_eq!(parse(head).expect_err(head), RequestError::Host, "{head:?}");
         }
         assert!(parse("GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n").is_ok());
-        assert!(parse("GET / HTTP/1.0\r\n\r\n").expect("1.0 needs no host").authority.is_none());
+        assert!(
+            parse("GET / HTTP/1.0\r\n\r\n")
+                .expect("1.0 needs no host")
+                .authority
+                .is_none()
+        );
     }
 
     #[test]
@@ -453,10 +531,19 @@ mod tests {
         ] {
             assert!(with(fields).is_err(), "{fields:?}");
         }
-        assert_eq!(with("Transfer-Encoding: Chunked\r\n").expect("chunked").body, RequestBody::Chunked);
-        assert_eq!(with("Content-Length: 007\r\n").expect("length").body, RequestBody::Length(7));
         assert_eq!(
-            parse("POST / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n").expect_err("1.0"),
+            with("Transfer-Encoding: Chunked\r\n")
+                .expect("chunked")
+                .body,
+            RequestBody::Chunked
+        );
+        assert_eq!(
+            with("Content-Length: 007\r\n").expect("length").body,
+            RequestBody::Length(7)
+        );
+        assert_eq!(
+            parse("POST / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+                .expect_err("1.0"),
             RequestError::Framing
         );
     }
@@ -465,9 +552,22 @@ mod tests {
     fn connection_options_decide_persistence_and_may_not_remove_protected_fields() {
         assert!(!with("Connection: close\r\n").expect("close").keep_alive);
         assert!(!parse("GET / HTTP/1.0\r\n\r\n").expect("1.0").keep_alive);
-        assert!(parse("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").expect("1.0").keep_alive);
-        for name in ["Host", "content-length", "Transfer-Encoding", "Authorization", "X-Gravitee-Api-Key"] {
-            assert_eq!(with(&format!("Connection: {name}\r\n")).expect_err(name), RequestError::Connection);
+        assert!(
+            parse("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n")
+                .expect("1.0")
+                .keep_alive
+        );
+        for name in [
+            "Host",
+            "content-length",
+            "Transfer-Encoding",
+            "Authorization",
+            "X-Gravitee-Api-Key",
+        ] {
+            assert_eq!(
+                with(&format!("Connection: {name}\r\n")).expect_err(name),
+                RequestError::Connection
+            );
         }
     }
 

@@ -67,15 +67,23 @@ impl ResponseHead {
             return Err(ResponseError::Malformed);
         }
         self.status = status;
-        self.version = if minor == 0 { Version::Http10 } else { Version::Http11 };
+        self.version = if minor == 0 {
+            Version::Http10
+        } else {
+            Version::Http11
+        };
         self.reason = Span::within(head, response.reason.unwrap_or_default().as_bytes());
         for field in response.headers.iter() {
             if field.name.is_empty() {
                 return Err(ResponseError::Malformed);
             }
-            self.fields.push(head, field.name.as_bytes(), field.value.trim_ascii());
+            self.fields
+                .push(head, field.name.as_bytes(), field.value.trim_ascii());
         }
-        let options = self.fields.mark_nominated(head, &[]).map_err(|_| ResponseError::Malformed)?;
+        let options = self
+            .fields
+            .mark_nominated(head, &[])
+            .map_err(|_| ResponseError::Malformed)?;
         self.keep_alive = match self.version {
             Version::Http11 => !options.close,
             Version::Http10 => options.keep_alive && !options.close,
@@ -105,14 +113,19 @@ impl ResponseHead {
         self.announced_length = length;
         self.body = if self.status == 101 {
             return Err(ResponseError::UnexpectedUpgrade);
-        } else if self.is_interim() || self.status == 204 || self.status == 304 || method == Method::Head {
+        } else if self.is_interim()
+            || self.status == 204
+            || self.status == 304
+            || method == Method::Head
+        {
             ResponseBody::None
         } else {
             match (length, encoding) {
                 (Some(_), Some(_)) => return Err(ResponseError::Framing),
                 (Some(length), None) => ResponseBody::Length(length),
                 (None, Some(encoding))
-                    if self.version == Version::Http11 && encoding.eq_ignore_ascii_case(b"chunked") =>
+                    if self.version == Version::Http11
+                        && encoding.eq_ignore_ascii_case(b"chunked") =>
                 {
                     ResponseBody::Chunked
                 }
@@ -140,14 +153,31 @@ mod tests {
     #[test]
     fn framing_follows_status_method_and_fields() {
         assert_eq!(body("Content-Length: 3\r\n"), Ok(ResponseBody::Length(3)));
-        assert_eq!(body("Content-Length: 3\r\nContent-Length: 3\r\n"), Ok(ResponseBody::Length(3)));
-        assert_eq!(body("Transfer-Encoding: chunked\r\n"), Ok(ResponseBody::Chunked));
+        assert_eq!(
+            body("Content-Length: 3\r\nContent-Length: 3\r\n"),
+            Ok(ResponseBody::Length(3))
+        );
+        assert_eq!(
+            body("Transfer-Encoding: chunked\r\n"),
+            Ok(ResponseBody::Chunked)
+        );
         assert_eq!(body(""), Ok(ResponseBody::UntilClose));
-        for head in ["HTTP/1.1 204 No\r\n\r\n", "HTTP/1.1 304 No\r\nContent-Length: 9\r\n\r\n", "HTTP/1.1 100 Go\r\n\r\n"] {
-            assert_eq!(parse(head, Method::Get).expect(head).body, ResponseBody::None);
+        for head in [
+            "HTTP/1.1 204 No\r\n\r\n",
+            "HTTP/1.1 304 No\r\nContent-Length: 9\r\n\r\n",
+            "HTTP/1.1 100 Go\r\n\r\n",
+        ] {
+            assert_eq!(
+                parse(head, Method::Get).expect(head).body,
+                ResponseBody::None
+            );
         }
-        let head = parse("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", Method::Head).expect("a head");
-        assert_eq!((head.body, head.announced_length), (ResponseBody::None, Some(9)));
+        let head =
+            parse("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", Method::Head).expect("a head");
+        assert_eq!(
+            (head.body, head.announced_length),
+            (ResponseBody::None, Some(9))
+        );
     }
 
     #[test]

@@ -40,7 +40,12 @@ pub enum ScanError {
 
 impl HeadScanner {
     /// Looks at the bytes that were added to `bytes` since the last call. `start_line_max` and `fields_max` are in bytes.
-    pub fn scan(&mut self, bytes: &[u8], start_line_max: usize, fields_max: usize) -> Result<Scan, ScanError> {
+    pub fn scan(
+        &mut self,
+        bytes: &[u8],
+        start_line_max: usize,
+        fields_max: usize,
+    ) -> Result<Scan, ScanError> {
         for found in memchr::memchr_iter(b'\n', &bytes[self.scanned..]) {
             let at = self.scanned + found;
             if at == self.line_start || bytes[at - 1] != b'\r' {
@@ -75,9 +80,19 @@ impl HeadScanner {
         Ok(Scan::Partial)
     }
 
-    fn check_fields(&self, end: usize, bytes: &[u8], start: usize, fields_max: usize) -> Result<(), ScanError> {
+    fn check_fields(
+        &self,
+        end: usize,
+        bytes: &[u8],
+        start: usize,
+        fields_max: usize,
+    ) -> Result<(), ScanError> {
         let start_line = memchr::memchr(b'\n', &bytes[start..]).map_or(0, |at| start + at + 1);
-        if end - start_line > fields_max + 2 { Err(ScanError::FieldsTooLong) } else { Ok(()) }
+        if end - start_line > fields_max + 2 {
+            Err(ScanError::FieldsTooLong)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether any byte has been seen.
@@ -96,38 +111,81 @@ mod tests {
     fn a_head_is_found_however_its_bytes_are_split() {
         for cut in 0..HEAD.len() {
             let mut scanner = HeadScanner::default();
-            assert_eq!(scanner.scan(&HEAD[..cut], 100, 100), Ok(Scan::Partial), "cut at {cut}");
-            assert_eq!(scanner.scan(HEAD, 100, 100), Ok(Scan::Complete { start: 0, end: HEAD.len() }));
+            assert_eq!(
+                scanner.scan(&HEAD[..cut], 100, 100),
+                Ok(Scan::Partial),
+                "cut at {cut}"
+            );
+            assert_eq!(
+                scanner.scan(HEAD, 100, 100),
+                Ok(Scan::Complete {
+                    start: 0,
+                    end: HEAD.len()
+                })
+            );
         }
         let mut scanner = HeadScanner::default();
         for end in 1..HEAD.len() {
-            assert_eq!(scanner.scan(&HEAD[..end], 100, 100), Ok(Scan::Partial), "byte by byte, {end}");
+            assert_eq!(
+                scanner.scan(&HEAD[..end], 100, 100),
+                Ok(Scan::Partial),
+                "byte by byte, {end}"
+            );
         }
     }
 
     #[test]
     fn only_crlf_ends_a_line() {
-        for bytes in [&b"GET / HTTP/1.1\nHost: a\r\n\r\n"[..], b"GET / HTTP/1.1\r\nHost: a\n\r\n", b"GET / HTTP/1.1\r\nA: b\r\n\n", b"\nGET"] {
-            assert_eq!(HeadScanner::default().scan(bytes, 100, 100), Err(ScanError::LineEnd));
+        for bytes in [
+            &b"GET / HTTP/1.1\nHost: a\r\n\r\n"[..],
+            b"GET / HTTP/1.1\r\nHost: a\n\r\n",
+            b"GET / HTTP/1.1\r\nA: b\r\n\n",
+            b"\nGET",
+        ] {
+            assert_eq!(
+                HeadScanner::default().scan(bytes, 100, 100),
+                Err(ScanError::LineEnd)
+            );
         }
     }
 
     #[test]
     fn one_leading_empty_line_is_skipped_and_a_second_is_not() {
         let one = [b"\r\n", HEAD].concat();
-        assert_eq!(HeadScanner::default().scan(&one, 100, 100), Ok(Scan::Complete { start: 2, end: one.len() }));
+        assert_eq!(
+            HeadScanner::default().scan(&one, 100, 100),
+            Ok(Scan::Complete {
+                start: 2,
+                end: one.len()
+            })
+        );
         let two = [b"\r\n\r\n", HEAD].concat();
-        assert_eq!(HeadScanner::default().scan(&two, 100, 100), Err(ScanError::LineEnd));
+        assert_eq!(
+            HeadScanner::default().scan(&two, 100, 100),
+            Err(ScanError::LineEnd)
+        );
     }
 
     #[test]
     fn limits_are_exact_for_the_start_line_and_the_fields() {
-        assert_eq!(HeadScanner::default().scan(HEAD, 13, 100), Err(ScanError::StartLineTooLong));
+        assert_eq!(
+            HeadScanner::default().scan(HEAD, 13, 100),
+            Err(ScanError::StartLineTooLong)
+        );
         assert!(HeadScanner::default().scan(HEAD, 14, 100).is_ok());
-        assert_eq!(HeadScanner::default().scan(HEAD, 100, 8), Err(ScanError::FieldsTooLong));
+        assert_eq!(
+            HeadScanner::default().scan(HEAD, 100, 8),
+            Err(ScanError::FieldsTooLong)
+        );
         assert!(HeadScanner::default().scan(HEAD, 100, 9).is_ok());
-        assert_eq!(HeadScanner::default().scan(&[b'a'; 200], 100, 100), Err(ScanError::StartLineTooLong));
+        assert_eq!(
+            HeadScanner::default().scan(&[b'a'; 200], 100, 100),
+            Err(ScanError::StartLineTooLong)
+        );
         let endless = [b"GET / HTTP/1.1\r\n".as_slice(), &[b'a'; 200]].concat();
-        assert_eq!(HeadScanner::default().scan(&endless, 100, 100), Err(ScanError::FieldsTooLong));
+        assert_eq!(
+            HeadScanner::default().scan(&endless, 100, 100),
+            Err(ScanError::FieldsTooLong)
+        );
     }
 }

@@ -315,7 +315,11 @@ mod tests {
     fn a_text_beyond_the_limit_is_cut_on_a_character_border() {
         let long = "é".repeat(TEXT_BYTES_MAX);
         let mut bytes = Vec::new();
-        Record { uri: &long, ..sample() }.encode(&mut bytes);
+        Record {
+            uri: &long,
+            ..sample()
+        }
+        .encode(&mut bytes);
         let record = Record::decode(&bytes).expect("a whole record");
         assert_eq!(record.uri.len(), TEXT_BYTES_MAX);
     }

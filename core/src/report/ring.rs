@@ -11,8 +11,14 @@ const LENGTH_BYTES: usize = 4;
 pub fn ring(bytes_max: usize) -> (ReportSender, ReportReceiver) {
     let (producer, consumer) = RingBuffer::new(bytes_max.max(1_024));
     (
-        ReportSender { producer, scratch: Vec::with_capacity(1_024) },
-        ReportReceiver { consumer, scratch: Vec::with_capacity(1_024) },
+        ReportSender {
+            producer,
+            scratch: Vec::with_capacity(1_024),
+        },
+        ReportReceiver {
+            consumer,
+            scratch: Vec::with_capacity(1_024),
+        },
     )
 }
 
@@ -117,7 +123,11 @@ mod tests {
     use super::*;
 
     fn record(status: u16) -> Record<'static> {
-        Record { status, uri: "/some/path", ..Record::empty() }
+        Record {
+            status,
+            uri: "/some/path",
+            ..Record::empty()
+        }
     }
 
     #[test]
@@ -138,12 +148,18 @@ mod tests {
     #[test]
     fn a_full_ring_drops_the_new_record_and_keeps_the_old_ones() {
         let (mut sender, mut receiver) = ring(1_024);
-        let pushed = (0..100).filter(|status| sender.push(&record(*status)) == PushOutcome::Pushed).count();
+        let pushed = (0..100)
+            .filter(|status| sender.push(&record(*status)) == PushOutcome::Pushed)
+            .count();
         assert!((1..100).contains(&pushed));
         let mut seen = Vec::new();
         receiver.drain(usize::MAX, |record| seen.push(record.status));
         assert_eq!(seen, (0..pushed as u16).collect::<Vec<_>>());
-        assert_eq!(sender.push(&record(7)), PushOutcome::Pushed, "there is room again");
+        assert_eq!(
+            sender.push(&record(7)),
+            PushOutcome::Pushed,
+            "there is room again"
+        );
     }
 
     #[test]

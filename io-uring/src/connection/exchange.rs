@@ -59,18 +59,29 @@ async fn serve(connection: &mut Connection, lent: &mut Lent, start: usize, end: 
     let settings = &*shard.settings;
     let snapshot = shard.snapshot();
     let mut facts = Facts::begin(Instant::now(), Clock::wall_ms());
-    let Lent { bytes, head, path: normal_path, uri } = lent;
+    let Lent {
+        bytes,
+        head,
+        path: normal_path,
+        uri,
+    } = lent;
     let (before_body, body) = bytes.split_at_mut(end);
     let bytes = &before_body[start..];
     let head = &*head;
 
     let Ok(path) = request_path(settings, head, bytes, normal_path) else {
         shard.stats.request_errors.add(1);
-        return Outcome { after: connection.refuse(400).await, used: 0 };
+        return Outcome {
+            after: connection.refuse(400).await,
+            used: 0,
+        };
     };
     let new_id = shard.next_id();
     let request_id = new_id.as_bytes();
-    let transaction_id = head.fields.value(bytes, &settings.transaction.name).unwrap_or(request_id);
+    let transaction_id = head
+        .fields
+        .value(bytes, &settings.transaction.name)
+        .unwrap_or(request_id);
     let peer = connection.peer.clone();
     let local = connection.local.clone();
     let remote = remote_address(settings, head, bytes, &peer);
@@ -100,7 +111,14 @@ async fn serve(connection: &mut Connection, lent: &mut Lent, start: usize, end: 
         facts.status = 404;
         let sent = connection.answer(&reply, head, body).await;
         facts.response_body_bytes = sent.body_bytes;
-        finish(&shard, &facts, head, bytes, &subject, settings.not_found_reported);
+        finish(
+            &shard,
+            &facts,
+            head,
+            bytes,
+            &subject,
+            settings.not_found_reported,
+        );
         return sent.outcome;
     };
     let deployed = &snapshot.apis[route.api as usize];
@@ -108,22 +126,42 @@ async fn serve(connection: &mut Connection, lent: &mut Lent, start: usize, end: 
     subject.api = Some(api);
     subject.path_info = path_info(&route.context_path, path);
 
-    let mut identity = Identity { settings, transaction_id, request_id, client_identifier: None };
+    let mut identity = Identity {
+        settings,
+        transaction_id,
+        request_id,
+        client_identifier: None,
+    };
     let credentials = RequestCredentials { head, bytes };
     let granted = check_null_bytes(api, head, bytes).and_then(|()| {
-        select(api, &deployed.subscriptions, &credentials, &settings.api_key, facts.started_wall_ms)
+        select(
+            api,
+            &deployed.subscriptions,
+            &credentials,
+            &settings.api_key,
+            facts.started_wall_ms,
+        )
     });
     let grant = match granted {
         Ok(grant) => grant,
         Err(failure) => {
-            let sent = connection.fail(&failure, head, bytes, body, &identity).await;
+            let sent = connection
+                .fail(&failure, head, bytes, body, &identity)
+                .await;
             facts.response_body_bytes = sent.body_bytes;
             facts.note(failure);
             finish(&shard, &facts, head, bytes, &subject, is_reported(api));
             return sent.outcome;
         }
     };
-    let identifier = ClientIdentifier::of(settings, head, bytes, grant.subscription_id, remote, transaction_id);
+    let identifier = ClientIdentifier::of(
+        settings,
+        head,
+        bytes,
+        grant.subscription_id,
+        remote,
+        transaction_id,
+    );
     subject.plan_id = &grant.plan.id;
     subject.application_id = grant.application_id;
     subject.subscription_id = grant.subscription_id.unwrap_or(remote);
@@ -167,7 +205,8 @@ fn request_path<'a>(
     if received.is_empty() {
         return Ok("/");
     }
-    if settings.normalize_paths && path::normalize(received, normal)? == path::Normalized::Rewritten {
+    if settings.normalize_paths && path::normalize(received, normal)? == path::Normalized::Rewritten
+    {
         return Ok(text(normal));
     }
     Ok(text(received))
@@ -179,12 +218,23 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 /// The first `X-Forwarded-For` element, without the port of `host:port`, else the peer's address (contract request-lifecycle 2.5).
-fn remote_address<'a>(settings: &Settings, head: &RequestHead, bytes: &'a [u8], peer: &'a str) -> &'a str {
+fn remote_address<'a>(
+    settings: &Settings,
+    head: &RequestHead,
+    bytes: &'a [u8],
+    peer: &'a str,
+) -> &'a str {
     if !settings.x_forwarded {
         return peer;
     }
-    let Some(field) = head.fields.first(Known::XForwardedFor) else { return peer };
-    let first = text(field.value.of(bytes)).split(',').next().unwrap_or_default().trim();
+    let Some(field) = head.fields.first(Known::XForwardedFor) else {
+        return peer;
+    };
+    let first = text(field.value.of(bytes))
+        .split(',')
+        .next()
+        .unwrap_or_default()
+        .trim();
     let address = match first.split_once(':') {
         Some((host, port)) if !port.contains(':') => host,
         _ => first,
@@ -196,7 +246,11 @@ fn remote_address<'a>(settings: &Settings, head: &RequestHead, bytes: &'a [u8], 
 fn check_null_bytes(api: &Api, head: &RequestHead, bytes: &[u8]) -> Result<(), Failure> {
     let has_null = |value: &[u8]| value.windows(3).any(|window| window == b"%00");
     if api.reject_null_byte
-        && (has_null(head.target.of(bytes)) || head.fields.iter().any(|field| has_null(field.value.of(bytes))))
+        && (has_null(head.target.of(bytes))
+            || head
+                .fields
+                .iter()
+                .any(|field| has_null(field.value.of(bytes))))
     {
         return Err(Failure::of(ErrorKey::RequestNullByteRejected));
     }
@@ -222,7 +276,12 @@ impl Credentials for RequestCredentials<'_> {
         self.head
             .fields
             .iter()
-            .filter(|field| field.name.of(self.bytes).eq_ignore_ascii_case(b"authorization"))
+            .filter(|field| {
+                field
+                    .name
+                    .of(self.bytes)
+                    .eq_ignore_ascii_case(b"authorization")
+            })
             .find_map(|field| bearer_token(field.value.of(self.bytes)))
     }
 }
@@ -258,7 +317,11 @@ impl<'a> ClientIdentifier<'a> {
             Some(id) if id != remote => Computed::Subscription(id),
             _ => Computed::AddressHash(sha256_hex(remote.as_bytes())),
         };
-        Self { given, computed, transaction_id }
+        Self {
+            given,
+            computed,
+            transaction_id,
+        }
     }
 
     fn computed(&self) -> &[u8] {
@@ -277,7 +340,10 @@ impl<'a> ClientIdentifier<'a> {
     fn reported(&self, subscription_id: &str) -> Cow<'_, str> {
         match self.given {
             None => Cow::Borrowed(text(self.computed())),
-            Some(given) if given.ends_with(subscription_id.as_bytes()) || given.ends_with(self.transaction_id) => {
+            Some(given)
+                if given.ends_with(subscription_id.as_bytes())
+                    || given.ends_with(self.transaction_id) =>
+            {
                 Cow::Borrowed(text(given))
             }
             Some(given) => Cow::Owned(format!("{}-{}", text(given), text(self.computed()))),
@@ -287,5 +353,8 @@ impl<'a> ClientIdentifier<'a> {
 
 /// Whether a value taken from a query may be sent in a header field: visible characters, not blank.
 fn is_field_value(value: &[u8]) -> bool {
-    !value.trim_ascii().is_empty() && value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..))
+    !value.trim_ascii().is_empty()
+        && value
+            .iter()
+            .all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..))
 }

@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use turnpike_core::definition::{Api, Endpoint};
 use turnpike_core::error::{ErrorKey, Failure};
-use turnpike_core::http::chunked::{CHUNK_END, ChunkError, ChunkedDecoder, LAST_CHUNK, PREFIX_BYTES_MAX, frame};
+use turnpike_core::http::chunked::{
+    CHUNK_END, ChunkError, ChunkedDecoder, LAST_CHUNK, PREFIX_BYTES_MAX, frame,
+};
 use turnpike_core::http::{RequestBody, RequestHead};
 use turnpike_core::security::Strip;
 
@@ -68,7 +70,14 @@ pub(super) async fn forward(
     let mut used = 0;
     let mut fresh = false;
     loop {
-        let mut try_once = Try { connection, context, request: &request, endpoint, facts, used: &mut used };
+        let mut try_once = Try {
+            connection,
+            context,
+            request: &request,
+            endpoint,
+            facts,
+            used: &mut used,
+        };
         match try_once.run(target, body, fresh, repeatable).await {
             Attempt::Over(after) => return Outcome { after, used },
             Attempt::Stale => {
@@ -79,7 +88,10 @@ pub(super) async fn forward(
                 context.shard.stats.request_errors.add(1);
                 facts.status = 400;
                 facts.error_message = Some(error.to_string().into());
-                return Outcome { after: connection.refuse(400).await, used };
+                return Outcome {
+                    after: connection.refuse(400).await,
+                    used,
+                };
             }
             Attempt::Failed(fault) => {
                 context.shard.stats.upstream_errors.add(1);
@@ -97,7 +109,15 @@ async fn fail(
     facts: &mut Facts,
 ) -> Outcome {
     let failure = fault.into_failure(context.api.engine);
-    let sent = connection.fail(&failure, context.head, context.bytes, body, context.identity).await;
+    let sent = connection
+        .fail(
+            &failure,
+            context.head,
+            context.bytes,
+            body,
+            context.identity,
+        )
+        .await;
     facts.response_body_bytes = sent.body_bytes;
     facts.note(failure);
     sent.outcome
@@ -121,7 +141,13 @@ struct Try<'a, 'c> {
 }
 
 impl Try<'_, '_> {
-    async fn run(&mut self, target: &[u8], body: &mut [u8], fresh: bool, repeatable: bool) -> Attempt {
+    async fn run(
+        &mut self,
+        target: &[u8],
+        body: &mut [u8],
+        fresh: bool,
+        repeatable: bool,
+    ) -> Attempt {
         let shard = self.context.shard;
         let head = self.context.head;
         let options = &self.endpoint.connector.options;
@@ -136,7 +162,10 @@ impl Try<'_, '_> {
             limit_ms => u64::from(limit_ms),
         };
         let answer_due_ms = request_deadline_ms.min(now_ms.saturating_add(read_timeout_ms));
-        let lease = match self.acquire(fresh, answer_due_ms.saturating_sub(now_ms)).await {
+        let lease = match self
+            .acquire(fresh, answer_due_ms.saturating_sub(now_ms))
+            .await
+        {
             Ok(Some(lease)) => lease,
             Ok(None) => return self.aborted(ErrorKey::ClientAbortedDuringRequestError),
             Err(Fault::ConnectTimeout) if shard.clock.now_ms() >= request_deadline_ms => {
@@ -144,11 +173,18 @@ impl Try<'_, '_> {
             }
             Err(fault) => return Attempt::Failed(fault),
         };
-        let Lease { mut upstream, reused } = lease;
+        let Lease {
+            mut upstream,
+            reused,
+        } = lease;
         call(self.facts, asked);
         shard.stats.upstream_requests.add(1);
 
-        let mut out = if body.is_empty() { shard.buffers.small() } else { shard.buffers.large() };
+        let mut out = if body.is_empty() {
+            shard.buffers.small()
+        } else {
+            shard.buffers.large()
+        };
         write_upstream_head(&mut out, self.request, target);
         let first = match FirstPiece::write(head.body, body, &mut out) {
             Ok(first) => first,
@@ -158,12 +194,19 @@ impl Try<'_, '_> {
             }
         };
         *self.used = first.used;
-        upstream.deadline.set(&shard.timers, answer_due_ms, Cut::Both);
+        upstream
+            .deadline
+            .set(&shard.timers, answer_due_ms, Cut::Both);
         let length = out.len();
         let (result, out) = upstream.writer.write_all(out, 0..length).await;
         shard.buffers.put(out);
+        shard.stats.upstream_bytes_written.add(length as u64);
         if let Err(error) = result {
-            let fault = if upstream.deadline.has_passed() { Fault::ReadTimeout } else { Fault::Io(error) };
+            let fault = if upstream.deadline.has_passed() {
+                Fault::ReadTimeout
+            } else {
+                Fault::Io(error)
+            };
             return if reused && repeatable && fault.is_stale_connection() {
                 Attempt::Stale
             } else {
@@ -172,10 +215,18 @@ impl Try<'_, '_> {
         }
 
         let shared = Shared::default();
-        shared.uploaded.set(matches!(first.remaining, Remaining::Nothing));
+        shared
+            .uploaded
+            .set(matches!(first.remaining, Remaining::Nothing));
         shared.request_body_bytes.set(first.payload);
         let timeout_ms = shard.settings.servers[self.connection.server].body_timeout_ms;
-        let Connection { reader, writer, input, deadline, .. } = &mut *self.connection;
+        let Connection {
+            reader,
+            writer,
+            input,
+            deadline,
+            ..
+        } = &mut *self.connection;
         let wants_keep_alive = head.keep_alive && !input.ended;
         let ended = {
             let mut upload = Upload {
@@ -208,14 +259,28 @@ impl Try<'_, '_> {
             race(upload.run(), download.run()).await
         };
         self.facts.request_body_bytes = shared.request_body_bytes.get();
-        self.facts.endpoint_ns = self.facts.called.map(|called| called.elapsed().as_nanos() as u64);
+        self.facts.endpoint_ns = self
+            .facts
+            .called
+            .map(|called| called.elapsed().as_nanos() as u64);
         match ended {
-            Either::Second(DownloadEnd::Complete { keep_alive, reusable, large }) => {
-                shard.stats.upstream_time_ns_sum.add(self.facts.ttfb_ns.unwrap_or_default());
+            Either::Second(DownloadEnd::Complete {
+                keep_alive,
+                reusable,
+                large,
+            }) => {
+                shard
+                    .stats
+                    .upstream_time_ns_sum
+                    .add(self.facts.ttfb_ns.unwrap_or_default());
                 if reusable {
                     shard.upstreams.release(upstream, &shard.buffers, large);
                 }
-                Attempt::Over(if keep_alive && shared.uploaded.get() { After::KeepAlive } else { After::Close })
+                Attempt::Over(if keep_alive && shared.uploaded.get() {
+                    After::KeepAlive
+                } else {
+                    After::Close
+                })
             }
             Either::Second(DownloadEnd::Failed(fault)) => {
                 if reused && repeatable && shared.uploaded.get() && fault.is_stale_connection() {
@@ -230,13 +295,17 @@ impl Try<'_, '_> {
                 self.facts.error_message = Some(fault.to_string().into());
                 Attempt::Over(After::Abort)
             }
-            Either::Second(DownloadEnd::ClientGone) => self.aborted(ErrorKey::ClientAbortedDuringResponseError),
+            Either::Second(DownloadEnd::ClientGone) => {
+                self.aborted(ErrorKey::ClientAbortedDuringResponseError)
+            }
             Either::First(UploadEnd::ClientAborted) => self.aborted(if shared.answered.get() {
                 ErrorKey::ClientAbortedDuringResponseError
             } else {
                 ErrorKey::ClientAbortedDuringRequestError
             }),
-            Either::First(UploadEnd::BadChunk(_)) if shared.answered.get() => Attempt::Over(After::Abort),
+            Either::First(UploadEnd::BadChunk(_)) if shared.answered.get() => {
+                Attempt::Over(After::Abort)
+            }
             Either::First(UploadEnd::BadChunk(error)) => Attempt::BadRequest(error),
         }
     }
@@ -288,19 +357,27 @@ struct FirstPiece {
 }
 
 impl FirstPiece {
-    fn write(
-        framing: RequestBody,
-        body: &mut [u8],
-        out: &mut Vec<u8>,
-    ) -> Result<Self, ChunkError> {
+    fn write(framing: RequestBody, body: &mut [u8], out: &mut Vec<u8>) -> Result<Self, ChunkError> {
         Ok(match framing {
-            RequestBody::None => Self { remaining: Remaining::Nothing, payload: 0, used: 0 },
+            RequestBody::None => Self {
+                remaining: Remaining::Nothing,
+                payload: 0,
+                used: 0,
+            },
             RequestBody::Length(length) => {
                 let taken = length.min(body.len() as u64) as usize;
                 out.extend_from_slice(&body[..taken]);
                 let left = length - taken as u64;
-                let remaining = if left == 0 { Remaining::Nothing } else { Remaining::Length(left) };
-                Self { remaining, payload: taken as u64, used: taken }
+                let remaining = if left == 0 {
+                    Remaining::Nothing
+                } else {
+                    Remaining::Length(left)
+                };
+                Self {
+                    remaining,
+                    payload: taken as u64,
+                    used: taken,
+                }
             }
             RequestBody::Chunked => {
                 let mut decoder = ChunkedDecoder::default();
@@ -318,7 +395,11 @@ impl FirstPiece {
                 } else {
                     Remaining::Chunked(decoder)
                 };
-                Self { remaining, payload: decoded.payload as u64, used: decoded.consumed }
+                Self {
+                    remaining,
+                    payload: decoded.payload as u64,
+                    used: decoded.consumed,
+                }
             }
         })
     }

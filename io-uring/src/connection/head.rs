@@ -29,7 +29,11 @@ impl Connection {
         loop {
             if !self.input.bytes.is_empty() {
                 let limits = &settings.limits;
-                match scanner.scan(&self.input.bytes, limits.start_line_bytes_max, limits.fields_bytes_max) {
+                match scanner.scan(
+                    &self.input.bytes,
+                    limits.start_line_bytes_max,
+                    limits.fields_bytes_max,
+                ) {
                     Ok(Scan::Complete { start, end }) => {
                         self.deadline.clear();
                         return match self.head.parse(&self.input.bytes[start..end], limits) {
@@ -49,10 +53,20 @@ impl Connection {
             if !head_started {
                 let waiting_idle = self.input.bytes.is_empty();
                 if waiting_idle && self.served > 0 {
-                    self.deadline.after(&shard.timers, shard.clock.now_ms(), settings.idle_timeout_ms, Cut::Read);
+                    self.deadline.after(
+                        &shard.timers,
+                        shard.clock.now_ms(),
+                        settings.idle_timeout_ms,
+                        Cut::Read,
+                    );
                 } else {
                     head_started = true;
-                    self.deadline.after(&shard.timers, shard.clock.now_ms(), settings.head_timeout_ms, Cut::Read);
+                    self.deadline.after(
+                        &shard.timers,
+                        shard.clock.now_ms(),
+                        settings.head_timeout_ms,
+                        Cut::Read,
+                    );
                 }
                 self.deadline.set_idle(waiting_idle);
                 if waiting_idle && shard.stopping.get() {
@@ -86,7 +100,10 @@ impl super::Input {
     /// Forgets what the finished exchange has used; what was read beyond it becomes the beginning of the next request.
     fn advance(&mut self, buffers: &crate::buffer::BufferPool) {
         if self.used >= self.bytes.len() {
-            buffers.put(std::mem::replace(&mut self.bytes, std::mem::take(&mut self.ahead)));
+            buffers.put(std::mem::replace(
+                &mut self.bytes,
+                std::mem::take(&mut self.ahead),
+            ));
         } else {
             self.bytes.drain(..self.used);
             let ahead = std::mem::take(&mut self.ahead);

@@ -72,7 +72,10 @@ enum After {
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(shard: Rc<Shard>, server: usize, stream: TcpStream, peer: SocketAddr) {
-    let local = stream.local_addr().map(|address| address.ip()).unwrap_or_else(|_| shard.servers[server].address.ip());
+    let local = stream
+        .local_addr()
+        .map(|address| address.ip())
+        .unwrap_or_else(|_| shard.servers[server].address.ip());
     let deadline = Deadline::new(stream.as_raw_fd());
     let place = shard.registry.enter(&deadline);
     let (reader, writer) = tcp(stream);
@@ -113,12 +116,15 @@ pub(crate) async fn serve(shard: Rc<Shard>, server: usize, stream: TcpStream, pe
 impl Connection {
     /// Ends our side and discards what the client still sends, for a bounded time and number of bytes.
     async fn linger(&mut self) {
-        let Writer::Tcp(half) = &mut self.writer else { return };
+        let Writer::Tcp(half) = &mut self.writer else {
+            return;
+        };
         if monoio::io::AsyncWriteRent::shutdown(half).await.is_err() || self.input.ended {
             return;
         }
         let shard = Rc::clone(&self.shard);
-        self.deadline.after(&shard.timers, shard.clock.now_ms(), LINGER_MS, Cut::Both);
+        self.deadline
+            .after(&shard.timers, shard.clock.now_ms(), LINGER_MS, Cut::Both);
         let mut discarded = 0;
         while discarded < LINGER_BYTES_MAX {
             if !self.reader.is_armed() {

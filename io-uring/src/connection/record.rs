@@ -47,7 +47,9 @@ impl Facts {
     /// Notes a failure that the client got, or would have got.
     pub(super) fn note(&mut self, failure: turnpike_core::error::Failure) {
         self.status = failure.status;
-        self.error_key = failure.key.map_or("", turnpike_core::error::ErrorKey::as_str);
+        self.error_key = failure
+            .key
+            .map_or("", turnpike_core::error::ErrorKey::as_str);
         self.error_message = failure.cause;
     }
 }
@@ -79,11 +81,19 @@ pub(super) fn finish(
 ) {
     let response_time_ns = facts.started.elapsed().as_nanos() as u64;
     shard.stats.request_bytes_sum.add(facts.request_body_bytes);
-    shard.stats.record(head.method.index(), facts.status, response_time_ns, facts.response_body_bytes);
+    shard.stats.record(
+        head.method.index(),
+        facts.status,
+        response_time_ns,
+        facts.response_body_bytes,
+    );
     if !reported {
         return;
     }
-    let user_agent = head.fields.first(Known::UserAgent).map_or("", |field| field.value.text_of(bytes));
+    let user_agent = head
+        .fields
+        .first(Known::UserAgent)
+        .map_or("", |field| field.value.text_of(bytes));
     let record = Record {
         timestamp_ms: facts.started_wall_ms,
         engine: subject.api.map(|api| api.engine),
@@ -112,7 +122,11 @@ pub(super) fn finish(
         endpoint_response_time_ns: facts.endpoint_ns,
         endpoint_ttfb_ns: facts.ttfb_ns,
         endpoint_connect_ns: facts.connect_ns,
-        security_type: if subject.security_token.is_empty() { SecurityType::None } else { SecurityType::ApiKey },
+        security_type: if subject.security_token.is_empty() {
+            SecurityType::None
+        } else {
+            SecurityType::ApiKey
+        },
         security_token: subject.security_token,
         error_key: facts.error_key,
         error_message: facts.error_message.as_deref().unwrap_or_default(),

@@ -5,7 +5,9 @@ use std::io;
 use std::time::Instant;
 
 use turnpike_core::definition::Connector;
-use turnpike_core::http::chunked::{CHUNK_END, ChunkError, ChunkedDecoder, LAST_CHUNK, PREFIX_BYTES_MAX, frame};
+use turnpike_core::http::chunked::{
+    CHUNK_END, ChunkError, ChunkedDecoder, LAST_CHUNK, PREFIX_BYTES_MAX, frame,
+};
 use turnpike_core::http::{HeadScanner, Method, ResponseBody, ResponseHead, Scan, Version};
 
 use super::Input;
@@ -88,18 +90,25 @@ impl Upload<'_> {
                     *left -= taken as u64;
                     self.count(taken);
                     self.input.keep_ahead(&buffer[offset + taken..]);
-                    let (result, returned) = self.upstream.write_all(buffer, offset..offset + taken).await;
+                    let (result, returned) = self
+                        .upstream
+                        .write_all(buffer, offset..offset + taken)
+                        .await;
                     buffer = returned;
                     result
                 }
                 Remaining::Chunked(decoder) => {
-                    let decoded = decoder.decode(&mut buffer[offset..]).map_err(UploadEnd::BadChunk)?;
+                    let decoded = decoder
+                        .decode(&mut buffer[offset..])
+                        .map_err(UploadEnd::BadChunk)?;
                     self.count(decoded.payload);
                     self.input.keep_ahead(&buffer[offset + decoded.consumed..]);
                     if decoded.done {
                         self.remaining = Remaining::Nothing;
                     }
-                    let (result, returned) = self.write_chunk(buffer, offset, decoded.payload, decoded.done).await;
+                    let (result, returned) = self
+                        .write_chunk(buffer, offset, decoded.payload, decoded.done)
+                        .await;
                     buffer = returned;
                     result
                 }
@@ -112,7 +121,10 @@ impl Upload<'_> {
     }
 
     fn count(&self, bytes: usize) {
-        self.shared.request_body_bytes.set(self.shared.request_body_bytes.get() + bytes as u64);
+        self.shard.stats.upstream_bytes_written.add(bytes as u64);
+        self.shared
+            .request_body_bytes
+            .set(self.shared.request_body_bytes.get() + bytes as u64);
     }
 
     async fn write_chunk(
@@ -130,7 +142,9 @@ impl Upload<'_> {
             let mut framed = self.shard.buffers.large();
             framed.resize(HEADROOM, 0);
             framed.extend_from_slice(&buffer[offset..offset + payload]);
-            self.shard.buffers.put(std::mem::replace(&mut buffer, framed));
+            self.shard
+                .buffers
+                .put(std::mem::replace(&mut buffer, framed));
             return self.write_framed(buffer, HEADROOM, payload, last).await;
         }
         self.write_framed(buffer, offset, payload, last).await
@@ -157,7 +171,12 @@ impl Upload<'_> {
         if self.input.ended {
             return Err(UploadEnd::ClientAborted);
         }
-        self.client_deadline.after(&self.shard.timers, self.shard.clock.now_ms(), self.timeout_ms, Cut::Both);
+        self.client_deadline.after(
+            &self.shard.timers,
+            self.shard.clock.now_ms(),
+            self.timeout_ms,
+            Cut::Both,
+        );
         if !self.client.is_armed() {
             self.client.arm(self.shard.buffers.large(), HEADROOM);
         }
@@ -292,7 +311,10 @@ impl Download<'_> {
             && self.shared.uploaded.get()
             && !self.shard.is_draining();
         self.facts.status = self.head.status;
-        self.facts.ttfb_ns = self.facts.called.map(|called| called.elapsed().as_nanos() as u64);
+        self.facts.ttfb_ns = self
+            .facts
+            .called
+            .map(|called| called.elapsed().as_nanos() as u64);
         self.shared.answered.set(true);
         self.upstream_deadline.clear();
 
@@ -330,17 +352,29 @@ impl Download<'_> {
                 buffer = self.shard.buffers.large();
             }
             let idle_ms = u64::from(self.connector.options.idle_timeout_ms);
-            self.upstream_deadline.after(&self.shard.timers, self.shard.clock.now_ms(), idle_ms, Cut::Both);
+            self.upstream_deadline.after(
+                &self.shard.timers,
+                self.shard.clock.now_ms(),
+                idle_ms,
+                Cut::Both,
+            );
             self.upstream.arm(buffer, HEADROOM);
             let (result, buffer) = self.upstream.read().await;
             let count = match result {
-                Ok(count) => count,
+                Ok(count) => {
+                    self.shard.stats.upstream_bytes_read.add(count as u64);
+                    count
+                }
                 Err(error) => {
                     self.shard.buffers.put(buffer);
                     return DownloadEnd::CutShort(Fault::Io(error));
                 }
             };
-            piece = Piece { start: HEADROOM, end: HEADROOM + count, buffer };
+            piece = Piece {
+                start: HEADROOM,
+                end: HEADROOM + count,
+                buffer,
+            };
             progress = if count == 0 {
                 match body.end(&mut piece) {
                     Some(progress) if !self.upstream_deadline.has_passed() => progress,
@@ -371,7 +405,11 @@ impl Download<'_> {
             && !surplus
             && self.head.body != ResponseBody::UntilClose
             && self.shared.uploaded.get();
-        DownloadEnd::Complete { keep_alive, reusable, large }
+        DownloadEnd::Complete {
+            keep_alive,
+            reusable,
+            large,
+        }
     }
 
     /// Reads up to a final response head, relaying interim ones. Returns the bytes received, and where the head ends in them.
@@ -391,13 +429,19 @@ impl Download<'_> {
                             return Err(DownloadEnd::Failed(Fault::Malformed(error_text(error))));
                         }
                         if !self.head.is_interim() {
-                            let piece = Piece { start, end: buffer.len(), buffer };
+                            let piece = Piece {
+                                start,
+                                end: buffer.len(),
+                                buffer,
+                            };
                             return Ok((piece, end));
                         }
                         interims += 1;
                         if interims > INTERIM_MAX {
                             self.shard.buffers.put(buffer);
-                            return Err(DownloadEnd::Failed(Fault::Malformed("too many interim responses")));
+                            return Err(DownloadEnd::Failed(Fault::Malformed(
+                                "too many interim responses",
+                            )));
                         }
                         self.relay_interim(&buffer[start..end]).await?;
                         buffer.drain(HEADROOM..end);
@@ -419,7 +463,9 @@ impl Download<'_> {
                 } else if buffer.len() + 1_024 > SMALL_BYTES && buffer.capacity() == SMALL_BYTES {
                     let mut larger = self.shard.buffers.large();
                     larger.extend_from_slice(&buffer);
-                    self.shard.buffers.put(std::mem::replace(&mut buffer, larger));
+                    self.shard
+                        .buffers
+                        .put(std::mem::replace(&mut buffer, larger));
                 }
                 let offset = buffer.len();
                 self.upstream.arm(std::mem::take(&mut buffer), offset);
@@ -427,9 +473,14 @@ impl Download<'_> {
             let (result, filled) = self.upstream.read().await;
             buffer = filled;
             let fault = match result {
-                Ok(count) if count > 0 => continue,
+                Ok(count) if count > 0 => {
+                    self.shard.stats.upstream_bytes_read.add(count as u64);
+                    continue;
+                }
                 _ if self.upstream_deadline.has_passed() => self.timeout(),
-                Ok(_) if buffer.len() > HEADROOM => Fault::Malformed("it ends in the middle of its head"),
+                Ok(_) if buffer.len() > HEADROOM => {
+                    Fault::Malformed("it ends in the middle of its head")
+                }
                 Ok(_) => Fault::Closed,
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Fault::Closed,
                 Err(error) => Fault::Io(error),
@@ -440,22 +491,33 @@ impl Download<'_> {
     }
 
     fn timeout(&self) -> Fault {
-        if self.shard.clock.now_ms() >= self.request_deadline_ms { Fault::RequestTimeout } else { Fault::ReadTimeout }
+        if self.shard.clock.now_ms() >= self.request_deadline_ms {
+            Fault::RequestTimeout
+        } else {
+            Fault::ReadTimeout
+        }
     }
 
     async fn relay_interim(&mut self, bytes: &[u8]) -> Result<(), DownloadEnd> {
-        let wanted = self.request.1 == Version::Http11 && (self.head.status != 100 || self.expects_continue);
+        let wanted =
+            self.request.1 == Version::Http11 && (self.head.status != 100 || self.expects_continue);
         if !wanted {
             return Ok(());
         }
         let mut out = self.shard.buffers.small();
         write_interim_head(&mut out, self.head, bytes);
         let length = out.len();
-        self.write_buffer(out, 0, length).await.map(|out| self.shard.buffers.put(out))
+        self.write_buffer(out, 0, length)
+            .await
+            .map(|out| self.shard.buffers.put(out))
     }
 
     /// Writes the head in `out` and the piece behind it: in one write when the head fits into the room before the piece.
-    async fn write_with_head(&mut self, out: Vec<u8>, piece: &mut Piece) -> Result<(), DownloadEnd> {
+    async fn write_with_head(
+        &mut self,
+        out: Vec<u8>,
+        piece: &mut Piece,
+    ) -> Result<(), DownloadEnd> {
         if out.len() <= piece.start {
             let start = piece.start - out.len();
             piece.buffer[start..piece.start].copy_from_slice(&out);
@@ -478,8 +540,18 @@ impl Download<'_> {
         Ok(())
     }
 
-    async fn write_buffer(&mut self, buffer: Vec<u8>, start: usize, end: usize) -> Result<Vec<u8>, DownloadEnd> {
-        self.client_deadline.after(&self.shard.timers, self.shard.clock.now_ms(), self.timeout_ms, Cut::Both);
+    async fn write_buffer(
+        &mut self,
+        buffer: Vec<u8>,
+        start: usize,
+        end: usize,
+    ) -> Result<Vec<u8>, DownloadEnd> {
+        self.client_deadline.after(
+            &self.shard.timers,
+            self.shard.clock.now_ms(),
+            self.timeout_ms,
+            Cut::Both,
+        );
         let (result, buffer) = self.client.write_all(buffer, start..end).await;
         if self.shared.uploaded.get() {
             self.client_deadline.clear();
@@ -497,7 +569,9 @@ fn error_text(error: turnpike_core::http::ResponseError) -> &'static str {
     use turnpike_core::http::ResponseError;
     match error {
         ResponseError::Malformed => "its head is malformed",
-        ResponseError::Framing => "its Content-Length and Transfer-Encoding are invalid or conflict",
+        ResponseError::Framing => {
+            "its Content-Length and Transfer-Encoding are invalid or conflict"
+        }
         ResponseError::UnexpectedUpgrade => "it switches protocols without being asked",
     }
 }
@@ -524,26 +598,51 @@ impl Body {
             ResponseBody::Chunked => BodyState::Chunked(ChunkedDecoder::default()),
             ResponseBody::UntilClose => BodyState::UntilClose,
         };
-        Self { state, framing, payload: 0 }
+        Self {
+            state,
+            framing,
+            payload: 0,
+        }
     }
 
     /// Takes received bytes and turns the piece into what is to be written, in place.
     fn take(&mut self, piece: &mut Piece) -> Result<Progress, &'static str> {
         let received = piece.end - piece.start;
         let (payload, progress) = match &mut self.state {
-            BodyState::None => (0, Progress::Done { surplus: received > 0 }),
+            BodyState::None => (
+                0,
+                Progress::Done {
+                    surplus: received > 0,
+                },
+            ),
             BodyState::Length(left) => {
                 let taken = (*left).min(received as u64) as usize;
                 *left -= taken as u64;
                 let done = *left == 0;
-                (taken, if done { Progress::Done { surplus: received > taken } } else { Progress::More })
+                (
+                    taken,
+                    if done {
+                        Progress::Done {
+                            surplus: received > taken,
+                        }
+                    } else {
+                        Progress::More
+                    },
+                )
             }
             BodyState::Chunked(decoder) => {
                 let decoded = decoder
                     .decode(&mut piece.buffer[piece.start..piece.end])
                     .map_err(|_| "its chunks are malformed")?;
                 let surplus = decoded.consumed < received;
-                (decoded.payload, if decoded.done { Progress::Done { surplus } } else { Progress::More })
+                (
+                    decoded.payload,
+                    if decoded.done {
+                        Progress::Done { surplus }
+                    } else {
+                        Progress::More
+                    },
+                )
             }
             BodyState::UntilClose => (received, Progress::More),
         };

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use turnpike_core::error::{Failure, render};
 use turnpike_core::http::{
-    Known, Method, RequestBody, RequestHead, Version, decimal, reason_phrase, write_field, write_status_line,
+    Known, Method, RequestBody, RequestHead, Version, decimal, reason_phrase, write_field,
+    write_status_line,
 };
 
 use super::exchange::Outcome;
@@ -38,7 +39,12 @@ impl Connection {
         let mut out = shard.buffers.small();
         write_status_line(&mut out, status, reason_phrase(status).as_bytes());
         out.extend_from_slice(b"Content-Length: 0\r\nConnection: close\r\n\r\n");
-        self.deadline.after(&shard.timers, shard.clock.now_ms(), super::LINGER_MS, Cut::Both);
+        self.deadline.after(
+            &shard.timers,
+            shard.clock.now_ms(),
+            super::LINGER_MS,
+            Cut::Both,
+        );
         let length = out.len();
         let (result, out) = self.writer.write_all(out, 0..length).await;
         shard.buffers.put(out);
@@ -76,7 +82,12 @@ impl Connection {
     }
 
     /// Sends an answer. `body` is what came with the request's head.
-    pub(super) async fn answer(&mut self, reply: &Reply<'_>, head: &RequestHead, body: &[u8]) -> Sent {
+    pub(super) async fn answer(
+        &mut self,
+        reply: &Reply<'_>,
+        head: &RequestHead,
+        body: &[u8],
+    ) -> Sent {
         let shard = Rc::clone(&self.shard);
         let keep_alive = head.keep_alive
             && !reply.close
@@ -84,7 +95,11 @@ impl Connection {
             && !self.input.ended
             && can_discard_body(head, body.len());
         let mut out = shard.buffers.small();
-        write_status_line(&mut out, reply.status, reason_phrase(reply.status).as_bytes());
+        write_status_line(
+            &mut out,
+            reply.status,
+            reason_phrase(reply.status).as_bytes(),
+        );
         if let Some(content_type) = reply.content_type {
             write_field(&mut out, b"Content-Type", content_type);
         }
@@ -102,31 +117,47 @@ impl Connection {
             body_bytes = reply.body.len() as u64;
         }
         let limit_ms = shard.settings.servers[self.server].body_timeout_ms;
-        self.deadline.after(&shard.timers, shard.clock.now_ms(), limit_ms, Cut::Both);
+        self.deadline
+            .after(&shard.timers, shard.clock.now_ms(), limit_ms, Cut::Both);
         let length = out.len();
         let (result, out) = self.writer.write_all(out, 0..length).await;
         shard.buffers.put(out);
         let outcome = match result {
-            Err(_) => Outcome { after: After::Abort, used: 0 },
+            Err(_) => Outcome {
+                after: After::Abort,
+                used: 0,
+            },
             Ok(()) => {
                 shard.stats.bytes_written.add(length as u64);
                 if keep_alive {
                     self.discard_body(head, body.len()).await
                 } else {
-                    Outcome { after: After::Close, used: 0 }
+                    Outcome {
+                        after: After::Close,
+                        used: 0,
+                    }
                 }
             }
         };
-        Sent { outcome, body_bytes }
+        Sent {
+            outcome,
+            body_bytes,
+        }
     }
 
     /// Reads the rest of a body of known, small length, of which `buffered` bytes came with the head.
     async fn discard_body(&mut self, head: &RequestHead, buffered: usize) -> Outcome {
         let RequestBody::Length(length) = head.body else {
-            return Outcome { after: After::KeepAlive, used: 0 };
+            return Outcome {
+                after: After::KeepAlive,
+                used: 0,
+            };
         };
         if buffered as u64 >= length {
-            return Outcome { after: After::KeepAlive, used: length as usize };
+            return Outcome {
+                after: After::KeepAlive,
+                used: length as usize,
+            };
         }
         let shard = Rc::clone(&self.shard);
         let mut left = length - buffered as u64;
@@ -144,15 +175,23 @@ impl Connection {
             match result {
                 Ok(count) if count > 0 => {
                     shard.stats.bytes_read.add(count as u64);
-                    shard.buffers.put(std::mem::replace(&mut self.input.ahead, buffer));
+                    shard
+                        .buffers
+                        .put(std::mem::replace(&mut self.input.ahead, buffer));
                 }
                 Ok(_) | Err(_) => {
                     shard.buffers.put(buffer);
-                    return Outcome { after: After::Abort, used: buffered };
+                    return Outcome {
+                        after: After::Abort,
+                        used: buffered,
+                    };
                 }
             }
         }
-        Outcome { after: After::KeepAlive, used: buffered }
+        Outcome {
+            after: After::KeepAlive,
+            used: buffered,
+        }
     }
 }
 

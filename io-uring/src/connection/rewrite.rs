@@ -3,8 +3,8 @@
 use turnpike_config::OverrideMode;
 use turnpike_core::definition::Endpoint;
 use turnpike_core::http::{
-    Field, Known, Method, RequestBody, RequestHead, ResponseBody, ResponseHead, Version, decimal, query, write_field,
-    write_status_line,
+    Field, Known, Method, RequestBody, RequestHead, ResponseBody, ResponseHead, Version, decimal,
+    query, write_field, write_status_line,
 };
 use turnpike_core::security::Strip;
 
@@ -59,22 +59,44 @@ pub(super) fn write_uri(uri: &mut Vec<u8>, request: &UpstreamRequest<'_>, path_i
         uri.push(b'/');
     }
     let strip = match request.strip {
-        Strip::ApiKey { parameter: Some(parameter), .. } => Some(parameter.as_bytes()),
+        Strip::ApiKey {
+            parameter: Some(parameter),
+            ..
+        } => Some(parameter.as_bytes()),
         _ => None,
     };
-    let target_query = endpoint.target_query.as_deref().unwrap_or_default().as_bytes();
-    query::write(uri, request.head.query.of(request.bytes), target_query, strip);
+    let target_query = endpoint
+        .target_query
+        .as_deref()
+        .unwrap_or_default()
+        .as_bytes();
+    query::write(
+        uri,
+        request.head.query.of(request.bytes),
+        target_query,
+        strip,
+    );
 }
 
 /// Appends the head for the backend. `target` is the URI from its path on.
 pub(super) fn write_upstream_head(out: &mut Vec<u8>, request: &UpstreamRequest<'_>, target: &[u8]) {
-    let UpstreamRequest { head, bytes, endpoint, identity, .. } = *request;
+    let UpstreamRequest {
+        head,
+        bytes,
+        endpoint,
+        identity,
+        ..
+    } = *request;
     let settings = identity.settings;
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(target);
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    if !endpoint.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+    if !endpoint
+        .headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("host"))
+    {
         let host = match head.authority.filter(|_| endpoint.propagate_client_host) {
             Some(authority) => authority.of(bytes),
             None => endpoint.connector.authority.as_bytes(),
@@ -97,7 +119,8 @@ pub(super) fn write_upstream_head(out: &mut Vec<u8>, request: &UpstreamRequest<'
             Known::Other => {
                 if name.eq_ignore_ascii_case(&settings.request_id.name)
                     || (!stripped_header.is_empty() && name.eq_ignore_ascii_case(stripped_header))
-                    || (settings.x_forwarded_prefix && name.eq_ignore_ascii_case(b"x-forwarded-prefix"))
+                    || (settings.x_forwarded_prefix
+                        && name.eq_ignore_ascii_case(b"x-forwarded-prefix"))
                 {
                     continue;
                 }
@@ -129,7 +152,10 @@ pub(super) fn write_upstream_head(out: &mut Vec<u8>, request: &UpstreamRequest<'
 }
 
 fn overrides(endpoint: &Endpoint, name: &[u8]) -> bool {
-    endpoint.headers.iter().any(|(header, _)| header.as_bytes().eq_ignore_ascii_case(name))
+    endpoint
+        .headers
+        .iter()
+        .any(|(header, _)| header.as_bytes().eq_ignore_ascii_case(name))
 }
 
 /// How a response body is written to the client.
@@ -179,8 +205,18 @@ pub(super) fn write_client_head(
         }
         write_field(out, name, field.value.of(bytes));
     }
-    write_id(out, &settings.transaction, identity.transaction_id, kept.transaction_is_same);
-    write_id(out, &settings.request_id, identity.request_id, kept.request_is_same);
+    write_id(
+        out,
+        &settings.transaction,
+        identity.transaction_id,
+        kept.transaction_is_same,
+    );
+    write_id(
+        out,
+        &settings.request_id,
+        identity.request_id,
+        kept.request_is_same,
+    );
     if let Some(identifier) = identity.client_identifier {
         write_field(out, &settings.client_header, identifier);
     }
@@ -229,7 +265,8 @@ impl Kept {
             self.request_is_same |= field.value.of(bytes) == identity.request_id;
             settings.request_id.mode != OverrideMode::Override
         } else {
-            identity.client_identifier.is_none() || !name.eq_ignore_ascii_case(&settings.client_header)
+            identity.client_identifier.is_none()
+                || !name.eq_ignore_ascii_case(&settings.client_header)
         }
     }
 }

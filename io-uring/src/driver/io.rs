@@ -13,7 +13,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use monoio::buf::{IoBuf as _, IoBufMut as _};
-use monoio::io::{AsyncReadRent as _, AsyncWriteRentExt as _, OwnedReadHalf, OwnedWriteHalf, Splitable as _};
+use monoio::io::{
+    AsyncReadRent as _, AsyncWriteRentExt as _, OwnedReadHalf, OwnedWriteHalf, Splitable as _,
+};
 use monoio::net::TcpStream;
 
 use super::TcpListener;
@@ -46,7 +48,13 @@ impl Reader {
         S: Fn(Vec<u8>, usize) -> F + 'static,
         F: Future<Output = ReadOutcome> + 'static,
     {
-        Self { slot: Box::new(FutureSlot { start, pending: Box::pin(None) }), offset: 0 }
+        Self {
+            slot: Box::new(FutureSlot {
+                start,
+                pending: Box::pin(None),
+            }),
+            offset: 0,
+        }
     }
 
     /// Starts a read that appends to the first `offset` bytes of `buffer`.
@@ -123,7 +131,11 @@ pub(crate) enum Writer {
 
 impl Writer {
     /// Writes `buffer[range]` completely and gives the buffer back.
-    pub(crate) async fn write_all(&mut self, buffer: Vec<u8>, range: Range<usize>) -> (io::Result<()>, Vec<u8>) {
+    pub(crate) async fn write_all(
+        &mut self,
+        buffer: Vec<u8>,
+        range: Range<usize>,
+    ) -> (io::Result<()>, Vec<u8>) {
         match self {
             Self::Tcp(half) => {
                 let (result, slice) = half.write_all(buffer.slice(range)).await;
@@ -152,6 +164,8 @@ fn tcp_reader(stream: Rc<UnsafeCell<TcpStream>>) -> Reader {
 }
 
 /// Accepts one connection. The future must be run to its end: dropping it may lose an accepted connection.
-pub(crate) async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, std::net::SocketAddr)> {
+pub(crate) async fn accept(
+    listener: &TcpListener,
+) -> io::Result<(TcpStream, std::net::SocketAddr)> {
     listener.accept().await
 }

@@ -34,12 +34,18 @@ pub struct DriverReport {
 
 /// Chooses the driver. `Err` says why io_uring cannot be had when nothing else is allowed.
 pub(crate) fn choose(choice: DriverChoice, entries: u32) -> Result<DriverReport, String> {
-    let report = |kind, reason: &str| DriverReport { kind, reason: reason.to_owned() };
+    let report = |kind, reason: &str| DriverReport {
+        kind,
+        reason: reason.to_owned(),
+    };
     match choice {
         DriverChoice::Epoll => Ok(report(DriverKind::Epoll, "gateway.runtime.driver is epoll")),
         DriverChoice::Auto | DriverChoice::IoUring => match probe(entries) {
             Ok(()) => Ok(report(DriverKind::IoUring, "granted by the kernel")),
-            Err(reason) if choice == DriverChoice::Auto => Ok(DriverReport { kind: DriverKind::Epoll, reason }),
+            Err(reason) if choice == DriverChoice::Auto => Ok(DriverReport {
+                kind: DriverKind::Epoll,
+                reason,
+            }),
             Err(reason) => Err(reason),
         },
     }
@@ -48,7 +54,9 @@ pub(crate) fn choose(choice: DriverChoice, entries: u32) -> Result<DriverReport,
 fn probe(entries: u32) -> Result<(), String> {
     let ring = io_uring::IoUring::new(entries).map_err(|error| explain(&error))?;
     let mut probe = io_uring::Probe::new();
-    ring.submitter().register_probe(&mut probe).map_err(|error| explain(&error))?;
+    ring.submitter()
+        .register_probe(&mut probe)
+        .map_err(|error| explain(&error))?;
     let needed = [
         ("accept", io_uring::opcode::Accept::CODE),
         ("connect", io_uring::opcode::Connect::CODE),
@@ -59,7 +67,9 @@ fn probe(entries: u32) -> Result<(), String> {
     ];
     match needed.iter().find(|(_, code)| !probe.is_supported(*code)) {
         None => Ok(()),
-        Some((name, _)) => Err(format!("this kernel's io_uring lacks the operation `{name}`")),
+        Some((name, _)) => Err(format!(
+            "this kernel's io_uring lacks the operation `{name}`"
+        )),
     }
 }
 
@@ -69,7 +79,9 @@ fn explain(error: &io::Error) -> String {
             "denied: a seccomp profile (the default of container runtimes) or the sysctl kernel.io_uring_disabled"
         }
         Some(libc::ENOSYS) => "not there: the kernel is too old, or a seccomp profile hides it",
-        Some(libc::ENOMEM) => "out of locked memory: raise RLIMIT_MEMLOCK, or lower gateway.runtime.ringEntries",
+        Some(libc::ENOMEM) => {
+            "out of locked memory: raise RLIMIT_MEMLOCK, or lower gateway.runtime.ringEntries"
+        }
         Some(libc::EMFILE | libc::ENFILE) => "out of file descriptors",
         _ => "refused",
     };
@@ -88,7 +100,11 @@ mod tests {
 
     #[test]
     fn the_usual_refusals_name_their_cause() {
-        for (errno, word) in [(libc::EPERM, "seccomp"), (libc::ENOSYS, "kernel"), (libc::ENOMEM, "RLIMIT_MEMLOCK")] {
+        for (errno, word) in [
+            (libc::EPERM, "seccomp"),
+            (libc::ENOSYS, "kernel"),
+            (libc::ENOMEM, "RLIMIT_MEMLOCK"),
+        ] {
             assert!(explain(&io::Error::from_raw_os_error(errno)).contains(word));
         }
     }

@@ -14,16 +14,26 @@ pub(crate) fn run<F: Future>(kind: DriverKind, entries: u32, future: F) -> io::R
     match kind {
         DriverKind::IoUring => {
             let mut flags = io_uring::IoUring::builder();
-            flags.setup_single_issuer().setup_coop_taskrun().setup_taskrun_flag();
+            flags
+                .setup_single_issuer()
+                .setup_coop_taskrun()
+                .setup_taskrun_flag();
             let build = |flags| {
-                RuntimeBuilder::<IoUringDriver>::new().with_entries(entries).uring_builder(flags).enable_timer().build()
+                RuntimeBuilder::<IoUringDriver>::new()
+                    .with_entries(entries)
+                    .uring_builder(flags)
+                    .enable_timer()
+                    .build()
             };
             // Kernels before 6.0 do not know the flags: the ring works without them.
             let mut runtime = build(flags).or_else(|_| build(io_uring::IoUring::builder()))?;
             Ok(runtime.block_on(future))
         }
         DriverKind::Epoll => {
-            let mut runtime = RuntimeBuilder::<LegacyDriver>::new().with_entries(entries).enable_timer().build()?;
+            let mut runtime = RuntimeBuilder::<LegacyDriver>::new()
+                .with_entries(entries)
+                .enable_timer()
+                .build()?;
             Ok(runtime.block_on(future))
         }
     }

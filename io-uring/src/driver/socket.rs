@@ -1,5 +1,8 @@
 //! Cutting a connection from outside the task that owns it. The one unsafe operation of this file is naming the descriptor.
-#![allow(unsafe_code, reason = "a deadline names a socket that another task owns")]
+#![allow(
+    unsafe_code,
+    reason = "a deadline names a socket that another task owns"
+)]
 
 use std::os::fd::{BorrowedFd, RawFd};
 

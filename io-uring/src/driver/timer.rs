@@ -140,7 +140,9 @@ pub(crate) struct Timers {
 impl Timers {
     fn queue(&self, entry: &Rc<Entry>, at_ms: u64) {
         entry.queued_ms.set(at_ms);
-        self.heap.borrow_mut().push(Reverse(Queued(at_ms, Rc::clone(entry))));
+        self.heap
+            .borrow_mut()
+            .push(Reverse(Queued(at_ms, Rc::clone(entry))));
         if at_ms < self.sleeping_until_ms.get()
             && let Some(sweeper) = self.sweeper.borrow_mut().take()
         {
@@ -156,7 +158,7 @@ impl Timers {
             if *queued_ms > now_ms {
                 return Some(*queued_ms);
             }
-            let Some(Reverse(Queued(queued_ms, entry))) = heap.pop() else { return None };
+            let Reverse(Queued(queued_ms, entry)) = heap.pop()?;
             if entry.queued_ms.get() != queued_ms {
                 continue; // It was queued again for an earlier moment, which has been dealt with.
             }

@@ -21,7 +21,11 @@ pub(crate) struct Connected {
 }
 
 /// Connects to `connector` within `limit_ms`.
-pub(crate) async fn connect(connector: &Connector, tls: &TlsClients, limit_ms: u64) -> Result<Connected, Fault> {
+pub(crate) async fn connect(
+    connector: &Connector,
+    tls: &TlsClients,
+    limit_ms: u64,
+) -> Result<Connected, Fault> {
     match timeout(Duration::from_millis(limit_ms), connect_any(connector, tls)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Fault::ConnectTimeout),
@@ -46,8 +50,14 @@ async fn connect_any(connector: &Connector, tls: &TlsClients) -> Result<Connecte
     Err(last)
 }
 
-async fn connect_one(address: SocketAddr, connector: &Connector, tls: &TlsClients) -> Result<Connected, Fault> {
-    let stream = TcpStream::connect_addr(address).await.map_err(Fault::Connect)?;
+async fn connect_one(
+    address: SocketAddr,
+    connector: &Connector,
+    tls: &TlsClients,
+) -> Result<Connected, Fault> {
+    let stream = TcpStream::connect_addr(address)
+        .await
+        .map_err(Fault::Connect)?;
     stream.set_nodelay(true).map_err(Fault::Connect)?;
     let fd = stream.as_raw_fd();
     let (reader, writer) = match &connector.tls {

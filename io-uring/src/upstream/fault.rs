@@ -39,7 +39,9 @@ impl Fault {
             Self::Closed => true,
             Self::Io(error) => matches!(
                 error.kind(),
-                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::ConnectionAborted
             ),
             _ => false,
         }
@@ -48,10 +50,19 @@ impl Fault {
     /// The failure that the client gets.
     pub(crate) fn into_failure(self, engine: Engine) -> Failure {
         let cause = self.to_string();
-        let key = if engine.is_v2() { self.key_v2() } else { Some(self.key()) };
+        let key = if engine.is_v2() {
+            self.key_v2()
+        } else {
+            Some(self.key())
+        };
         match key {
             Some(key) => Failure::of(key).because(cause),
-            None => Failure { status: 503, key: None, message: None, cause: Some(cause.into()) },
+            None => Failure {
+                status: 503,
+                key: None,
+                message: None,
+                cause: Some(cause.into()),
+            },
         }
     }
 
@@ -73,7 +84,9 @@ impl Fault {
                 }
                 io::ErrorKind::ConnectionReset => ErrorKey::GatewayClientConnectionReset,
                 io::ErrorKind::TimedOut => ErrorKey::GatewayClientConnectTimeout,
-                io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => ErrorKey::GatewayClientConnectionClosed,
+                io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
+                    ErrorKey::GatewayClientConnectionClosed
+                }
                 _ => ErrorKey::GatewayClientConnectionError,
             },
         }
@@ -83,7 +96,9 @@ impl Fault {
     fn key_v2(&self) -> Option<ErrorKey> {
         match self.key() {
             ErrorKey::NoEndpointFound => None,
-            key @ (ErrorKey::RequestTimeout | ErrorKey::GatewayClientConnectionPoolExhausted) => Some(key),
+            key @ (ErrorKey::RequestTimeout | ErrorKey::GatewayClientConnectionPoolExhausted) => {
+                Some(key)
+            }
             ErrorKey::GatewayClientConnectTimeout | ErrorKey::GatewayClientReadTimeout => {
                 Some(ErrorKey::GatewayClientConnectionTimeout)
             }
@@ -100,7 +115,9 @@ impl std::fmt::Display for Fault {
             Self::Connect(error) => write!(f, "connecting to the backend failed: {error}"),
             Self::ConnectTimeout => f.write_str("no connection to the backend in time"),
             Self::Tls(reason) => write!(f, "TLS with the backend failed: {reason}"),
-            Self::PoolExhausted => f.write_str("all connections to the backend are in use and the queue is full"),
+            Self::PoolExhausted => {
+                f.write_str("all connections to the backend are in use and the queue is full")
+            }
             Self::ReadTimeout => f.write_str("the backend did not answer in time"),
             Self::RequestTimeout => f.write_str("the request took longer than http.requestTimeout"),
             Self::Closed => f.write_str("the backend closed the connection before its response"),
@@ -122,17 +139,35 @@ mod tests {
     #[test]
     fn faults_get_the_keys_of_the_v4_engine() {
         let refused = || Fault::Connect(io::Error::from(io::ErrorKind::ConnectionRefused));
-        assert_eq!(answer(refused(), Engine::V4), (502, Some("GATEWAY_CLIENT_CONNECTION_REFUSED")));
-        assert_eq!(answer(Fault::ReadTimeout, Engine::V4), (504, Some("GATEWAY_CLIENT_READ_TIMEOUT")));
-        assert_eq!(answer(Fault::NoEndpoint, Engine::V4), (503, Some("NO_ENDPOINT_FOUND")));
-        assert_eq!(answer(Fault::Malformed("x"), Engine::V4), (502, Some("GATEWAY_CLIENT_CONNECTION_ERROR")));
+        assert_eq!(
+            answer(refused(), Engine::V4),
+            (502, Some("GATEWAY_CLIENT_CONNECTION_REFUSED"))
+        );
+        assert_eq!(
+            answer(Fault::ReadTimeout, Engine::V4),
+            (504, Some("GATEWAY_CLIENT_READ_TIMEOUT"))
+        );
+        assert_eq!(
+            answer(Fault::NoEndpoint, Engine::V4),
+            (503, Some("NO_ENDPOINT_FOUND"))
+        );
+        assert_eq!(
+            answer(Fault::Malformed("x"), Engine::V4),
+            (502, Some("GATEWAY_CLIENT_CONNECTION_ERROR"))
+        );
     }
 
     #[test]
     fn the_v2_engines_fold_them_into_three() {
         let refused = Fault::Connect(io::Error::from(io::ErrorKind::ConnectionRefused));
-        assert_eq!(answer(refused, Engine::V2Emulation), (502, Some("GATEWAY_CLIENT_CONNECTION_ERROR")));
-        assert_eq!(answer(Fault::ConnectTimeout, Engine::V2Legacy), (504, Some("GATEWAY_CLIENT_CONNECTION_TIMEOUT")));
+        assert_eq!(
+            answer(refused, Engine::V2Emulation),
+            (502, Some("GATEWAY_CLIENT_CONNECTION_ERROR"))
+        );
+        assert_eq!(
+            answer(Fault::ConnectTimeout, Engine::V2Legacy),
+            (504, Some("GATEWAY_CLIENT_CONNECTION_TIMEOUT"))
+        );
         assert_eq!(answer(Fault::NoEndpoint, Engine::V2Legacy), (503, None));
     }
 }

@@ -82,17 +82,30 @@ enum Offer {
 
 impl Upstreams {
     pub(crate) fn new(clock: Clock, stats: Arc<WorkerStats>, workers: usize) -> Self {
-        Self { pools: RefCell::default(), tls: TlsClients::default(), clock, stats, workers }
+        Self {
+            pools: RefCell::default(),
+            tls: TlsClients::default(),
+            clock,
+            stats,
+            workers,
+        }
     }
 
     /// A connection to `connector`: an idle one if a healthy one is there, else a new one, else the next that comes free. Gives up after
     /// `limit_ms`.
-    pub(crate) async fn acquire(&self, connector: &Arc<Connector>, limit_ms: u64) -> Result<Lease, Fault> {
+    pub(crate) async fn acquire(
+        &self,
+        connector: &Arc<Connector>,
+        limit_ms: u64,
+    ) -> Result<Lease, Fault> {
         let pool = self.pool(connector);
         let now_ms = self.clock.now_ms();
         pool.used_ms.set(now_ms);
         if let Some(upstream) = self.take_idle(&pool, now_ms) {
-            return Ok(Lease { upstream, reused: true });
+            return Ok(Lease {
+                upstream,
+                reused: true,
+            });
         }
         if pool.open.get() < pool.connections_max {
             let place = Place::take(&pool, &self.stats);
@@ -103,7 +116,10 @@ impl Upstreams {
         }
         let offer = self.wait(&pool, limit_ms).await?;
         match offer {
-            Offer::Connection(upstream) => Ok(Lease { upstream: *upstream, reused: true }),
+            Offer::Connection(upstream) => Ok(Lease {
+                upstream: *upstream,
+                reused: true,
+            }),
             Offer::Place(place) => {
                 let left_ms = limit_ms.saturating_sub(self.clock.now_ms() - now_ms).max(1);
                 self.open(connector, place, left_ms).await
@@ -112,7 +128,11 @@ impl Upstreams {
     }
 
     /// A new connection whatever is idle: for the second attempt of a request whose pooled connection had died.
-    pub(crate) async fn acquire_new(&self, connector: &Arc<Connector>, limit_ms: u64) -> Result<Lease, Fault> {
+    pub(crate) async fn acquire_new(
+        &self,
+        connector: &Arc<Connector>,
+        limit_ms: u64,
+    ) -> Result<Lease, Fault> {
         let pool = self.pool(connector);
         if pool.open.get() >= pool.connections_max {
             // The dead connection's siblings are likely dead too.
@@ -126,7 +146,12 @@ impl Upstreams {
     }
 
     /// Takes a connection back whose response is complete: hands it to a waiting request, or keeps it.
-    pub(crate) fn release(&self, mut upstream: Upstream, buffers: &BufferPool, expects_large: bool) {
+    pub(crate) fn release(
+        &self,
+        mut upstream: Upstream,
+        buffers: &BufferPool,
+        expects_large: bool,
+    ) {
         let now_ms = self.clock.now_ms();
         let pool = Rc::clone(&upstream.place.pool);
         if pool.lifetime_max_ms != 0 && now_ms - upstream.opened_ms >= pool.lifetime_max_ms {
@@ -134,7 +159,11 @@ impl Upstreams {
         }
         upstream.deadline.clear();
         if !upstream.reader.is_armed() {
-            let buffer = if expects_large { buffers.large() } else { buffers.small() };
+            let buffer = if expects_large {
+                buffers.large()
+            } else {
+                buffers.small()
+            };
             upstream.reader.arm(buffer, HEADROOM);
         }
         // The armed read guards the idle connection: bytes or an end that come now mean it must not be used again.
@@ -168,7 +197,9 @@ impl Upstreams {
                     }
                 }
             }
-            self.stats.upstream_idle_connections.sub(closed.len() as u64);
+            self.stats
+                .upstream_idle_connections
+                .sub(closed.len() as u64);
             drop(closed);
             pool.open.get() > 0 || now_ms - pool.used_ms.get() < POOL_KEPT_MS
         });
@@ -196,8 +227,12 @@ impl Upstreams {
         }
         let options = &connector.options;
         let pool = Rc::new(Pool {
-            connections_max: (options.connections_max as usize).div_ceil(self.workers).max(1),
-            waiting_max: usize::try_from(options.wait_queue_max).unwrap_or(WAITING_MAX).min(WAITING_MAX),
+            connections_max: (options.connections_max as usize)
+                .div_ceil(self.workers)
+                .max(1),
+            waiting_max: usize::try_from(options.wait_queue_max)
+                .unwrap_or(WAITING_MAX)
+                .min(WAITING_MAX),
             keep_alive_timeout_ms: u64::from(options.keep_alive_timeout_ms),
             lifetime_max_ms: u64::from(options.connection_lifetime_max_ms),
             idle: RefCell::default(),
@@ -205,11 +240,18 @@ impl Upstreams {
             waiting: RefCell::default(),
             used_ms: Cell::new(self.clock.now_ms()),
         });
-        self.pools.borrow_mut().insert(connector.id, Rc::clone(&pool));
+        self.pools
+            .borrow_mut()
+            .insert(connector.id, Rc::clone(&pool));
         pool
     }
 
-    async fn open(&self, connector: &Connector, place: Place, limit_ms: u64) -> Result<Lease, Fault> {
+    async fn open(
+        &self,
+        connector: &Connector,
+        place: Place,
+        limit_ms: u64,
+    ) -> Result<Lease, Fault> {
         let connect_ms = match connector.options.connect_timeout_ms {
             0 => limit_ms,
             connect_ms => u64::from(connect_ms).min(limit_ms),
@@ -236,7 +278,11 @@ impl Upstreams {
         pool.waiting.borrow_mut().push_back(Rc::clone(&waiter));
         self.stats.upstream_queue.add(1);
         // The guard takes the waiter out of the queue when the request goes away while it waits, and passes on what it was given meanwhile.
-        let guard = WaitGuard { pool, waiter: &waiter, stats: &self.stats };
+        let guard = WaitGuard {
+            pool,
+            waiter: &waiter,
+            stats: &self.stats,
+        };
         let offered = poll_fn(|context| match waiter.offer.borrow_mut().take() {
             Some(offer) => Poll::Ready(offer),
             None => {
@@ -259,13 +305,13 @@ struct WaitGuard<'a> {
 impl Drop for WaitGuard<'_> {
     fn drop(&mut self) {
         self.stats.upstream_queue.sub(1);
-        self.pool.waiting.borrow_mut().retain(|waiter| !Rc::ptr_eq(waiter, self.waiter));
+        self.pool
+            .waiting
+            .borrow_mut()
+            .retain(|waiter| !Rc::ptr_eq(waiter, self.waiter));
+        // Dropping an offered place hands it to the next in the queue; so does dropping the connection that holds one.
         let unused = self.waiter.offer.borrow_mut().take();
-        match unused {
-            // Dropping a place hands it to the next in the queue; so does dropping the connection that holds one.
-            Some(offer) => drop(offer),
-            None => {}
-        }
+        drop(unused);
     }
 }
 
@@ -282,7 +328,8 @@ impl Upstream {
     /// Whether an idle connection may carry another request.
     fn is_usable(&mut self, now_ms: u64) -> bool {
         let pool = &self.place.pool;
-        let expired = pool.keep_alive_timeout_ms != 0 && now_ms - self.idle_since_ms >= pool.keep_alive_timeout_ms;
+        let expired = pool.keep_alive_timeout_ms != 0
+            && now_ms - self.idle_since_ms >= pool.keep_alive_timeout_ms;
         let too_old = pool.lifetime_max_ms != 0 && now_ms - self.opened_ms >= pool.lifetime_max_ms;
         !expired && !too_old && self.reader.poll_now().is_none()
     }
@@ -292,7 +339,10 @@ impl Place {
     fn take(pool: &Rc<Pool>, stats: &Arc<WorkerStats>) -> Self {
         pool.open.set(pool.open.get() + 1);
         stats.upstream_connections.add(1);
-        Self { pool: Rc::clone(pool), stats: Arc::clone(stats) }
+        Self {
+            pool: Rc::clone(pool),
+            stats: Arc::clone(stats),
+        }
     }
 }
 

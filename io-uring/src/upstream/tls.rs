@@ -6,7 +6,9 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
-use monoio::io::{AsyncReadRent as _, AsyncWriteRentExt as _, OwnedReadHalf, OwnedWriteHalf, Splitable as _};
+use monoio::io::{
+    AsyncReadRent as _, AsyncWriteRentExt as _, OwnedReadHalf, OwnedWriteHalf, Splitable as _,
+};
 use rustc_hash::FxHashMap;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConnection, WebPkiServerVerifier};
@@ -29,13 +31,20 @@ pub(crate) struct TlsClients(RefCell<FxHashMap<ConnectorId, Arc<ClientConfig>>>)
 
 impl TlsClients {
     /// A new session for a connection to `connector`.
-    pub(crate) fn session(&self, connector: &Connector, settings: &TlsSettings) -> Result<ClientConnection, Fault> {
+    pub(crate) fn session(
+        &self,
+        connector: &Connector,
+        settings: &TlsSettings,
+    ) -> Result<ClientConnection, Fault> {
         let known = self.0.borrow().get(&connector.id).cloned();
         let config = match known {
             Some(config) => config,
             None => {
-                let config = Arc::new(client_config(settings).map_err(|reason| Fault::Tls(reason.into()))?);
-                self.0.borrow_mut().insert(connector.id, Arc::clone(&config));
+                let config =
+                    Arc::new(client_config(settings).map_err(|reason| Fault::Tls(reason.into()))?);
+                self.0
+                    .borrow_mut()
+                    .insert(connector.id, Arc::clone(&config));
                 config
             }
         };
@@ -59,7 +68,8 @@ fn system_roots() -> Arc<RootCertStore> {
     static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     Arc::clone(ROOTS.get_or_init(|| {
         let mut roots = RootCertStore::empty();
-        let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let (added, _) =
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if added == 0 {
             roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         }
@@ -73,8 +83,11 @@ fn client_config(settings: &TlsSettings) -> Result<ClientConfig, String> {
         Some(pem) => {
             let mut roots = RootCertStore::empty();
             for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|error| format!("the trust store is no PEM: {error}"))?;
-                roots.add(certificate).map_err(|error| format!("a trusted certificate is not valid: {error}"))?;
+                let certificate =
+                    certificate.map_err(|error| format!("the trust store is no PEM: {error}"))?;
+                roots
+                    .add(certificate)
+                    .map_err(|error| format!("a trusted certificate is not valid: {error}"))?;
             }
             if roots.is_empty() {
                 return Err("the trust store holds no certificate".to_owned());
@@ -95,7 +108,12 @@ fn client_config(settings: &TlsSettings) -> Result<ClientConfig, String> {
                     .map_err(|error| error.to_string())?,
             )
         };
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(RelaxedVerifier { inner, provider: provider() }))
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(RelaxedVerifier {
+                inner,
+                provider: provider(),
+            }))
     } else {
         builder.with_root_certificates(roots)
     };
@@ -107,7 +125,9 @@ fn client_config(settings: &TlsSettings) -> Result<ClientConfig, String> {
                 .map_err(|error| format!("the client certificate is no PEM: {error}"))?;
             let key = PrivateKeyDer::from_pem_slice(&certificate.key_pem)
                 .map_err(|error| format!("the client key is no PEM: {error}"))?;
-            builder.with_client_auth_cert(chain, key).map_err(|error| error.to_string())?
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|error| error.to_string())?
         }
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -131,12 +151,14 @@ impl ServerCertVerifier for RelaxedVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
-        let Some(inner) = &self.inner else { return Ok(ServerCertVerified::assertion()) };
+        let Some(inner) = &self.inner else {
+            return Ok(ServerCertVerified::assertion());
+        };
         match inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             // The chain is verified before the name: this error means that only the name differs.
-            Err(rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. })) => {
-                Ok(ServerCertVerified::assertion())
-            }
+            Err(rustls::Error::InvalidCertificate(
+                NotValidForName | NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
             outcome => outcome,
         }
     }
@@ -170,7 +192,9 @@ impl ServerCertVerifier for RelaxedVerifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -192,10 +216,19 @@ pub(crate) struct TlsWriter {
 
 impl TlsWriter {
     /// Writes `buffer[range]` completely and gives the buffer back.
-    pub(crate) async fn write_all(&mut self, buffer: Vec<u8>, range: Range<usize>) -> (io::Result<()>, Vec<u8>) {
+    pub(crate) async fn write_all(
+        &mut self,
+        buffer: Vec<u8>,
+        range: Range<usize>,
+    ) -> (io::Result<()>, Vec<u8>) {
         let mut rest = range;
         while !rest.is_empty() {
-            let accepted = self.shared.session.borrow_mut().writer().write(&buffer[rest.clone()]);
+            let accepted = self
+                .shared
+                .session
+                .borrow_mut()
+                .writer()
+                .write(&buffer[rest.clone()]);
             match accepted {
                 Ok(count) => rest.start += count,
                 Err(error) => return (Err(error), buffer),
@@ -215,7 +248,11 @@ impl TlsWriter {
     }
 }
 
-async fn flush(shared: &Shared, half: &mut OwnedWriteHalf<TcpStream>, scratch: &mut Vec<u8>) -> io::Result<()> {
+async fn flush(
+    shared: &Shared,
+    half: &mut OwnedWriteHalf<TcpStream>,
+    scratch: &mut Vec<u8>,
+) -> io::Result<()> {
     loop {
         let mut ciphertext = std::mem::take(scratch);
         ciphertext.clear();
@@ -236,7 +273,10 @@ async fn flush(shared: &Shared, half: &mut OwnedWriteHalf<TcpStream>, scratch: &
 }
 
 /// Shakes hands on a new connection and splits it.
-pub(crate) async fn handshake(stream: TcpStream, session: ClientConnection) -> Result<(Reader, Writer), Fault> {
+pub(crate) async fn handshake(
+    stream: TcpStream,
+    session: ClientConnection,
+) -> Result<(Reader, Writer), Fault> {
     let (mut reader, mut writer) = stream.into_split();
     let shared = Rc::new(Shared {
         session: RefCell::new(session),
@@ -245,13 +285,19 @@ pub(crate) async fn handshake(stream: TcpStream, session: ClientConnection) -> R
     });
     let mut scratch = Vec::new();
     loop {
-        flush(&shared, &mut writer, &mut scratch).await.map_err(Fault::Io)?;
+        flush(&shared, &mut writer, &mut scratch)
+            .await
+            .map_err(Fault::Io)?;
         if !shared.session.borrow().is_handshaking() {
             break;
         }
         let (result, ciphertext) = reader.read(Vec::with_capacity(CIPHERTEXT_BYTES)).await;
         match result {
-            Ok(0) => return Err(Fault::Tls("the backend closed the connection during the handshake".into())),
+            Ok(0) => {
+                return Err(Fault::Tls(
+                    "the backend closed the connection during the handshake".into(),
+                ));
+            }
             Ok(_) => {}
             Err(error) => return Err(Fault::Io(error)),
         }
@@ -270,7 +316,14 @@ pub(crate) async fn handshake(stream: TcpStream, session: ClientConnection) -> R
         let writer = OwnedWriteHalf(Rc::clone(&write_cell));
         read(shared, half, writer, buffer, offset)
     });
-    Ok((reader, Writer::Tls(TlsWriter { shared, half: writer, ciphertext: scratch })))
+    Ok((
+        reader,
+        Writer::Tls(TlsWriter {
+            shared,
+            half: writer,
+            ciphertext: scratch,
+        }),
+    ))
 }
 
 async fn read(
@@ -288,7 +341,10 @@ async fn read(
         }
         if shared.has_received() {
             if let Err(error) = feed(&shared) {
-                return (Err(io::Error::new(io::ErrorKind::InvalidData, error)), buffer);
+                return (
+                    Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+                    buffer,
+                );
             }
         } else {
             let (result, ciphertext) = half.read(Vec::with_capacity(CIPHERTEXT_BYTES)).await;
@@ -311,7 +367,11 @@ async fn read(
 }
 
 /// Plaintext that is there already, appended at `offset`; `None` when more ciphertext is needed, 0 after a close_notify.
-fn take_plaintext(shared: &Shared, buffer: &mut Vec<u8>, offset: usize) -> io::Result<Option<usize>> {
+fn take_plaintext(
+    shared: &Shared,
+    buffer: &mut Vec<u8>,
+    offset: usize,
+) -> io::Result<Option<usize>> {
     let mut session = shared.session.borrow_mut();
     let end = buffer.capacity() - TAILROOM;
     buffer.resize(end, 0);
@@ -323,7 +383,11 @@ fn take_plaintext(shared: &Shared, buffer: &mut Vec<u8>, offset: usize) -> io::R
         }
         Err(error) => {
             buffer.truncate(offset);
-            if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) }
+            if error.kind() == io::ErrorKind::WouldBlock {
+                Ok(None)
+            } else {
+                Err(error)
+            }
         }
     }
 }
@@ -342,7 +406,9 @@ fn feed(shared: &Shared) -> Result<(), rustls::Error> {
     let (ciphertext, at) = &mut *received;
     while *at < ciphertext.len() {
         let mut rest = &ciphertext[*at..];
-        let taken = session.read_tls(&mut rest).map_err(|error| rustls::Error::General(error.to_string()))?;
+        let taken = session
+            .read_tls(&mut rest)
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
         *at += taken;
         let state = session.process_new_packets()?;
         if taken == 0 || state.plaintext_bytes_to_read() > 0 {

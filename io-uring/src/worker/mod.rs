@@ -15,7 +15,8 @@ use tracing::{debug, warn};
 
 use crate::connection;
 use crate::driver::{
-    self, Command, DriverKind, Either, Mailbox, TcpListener, TcpStream, accept, race, sleep, spawn, sweep,
+    self, Command, DriverKind, Either, Mailbox, TcpListener, TcpStream, accept, race, sleep, spawn,
+    sweep,
 };
 use crate::listener::take_backlog;
 
@@ -66,13 +67,22 @@ async fn work(start: Start) -> io::Result<Ended> {
     let mut command = mailbox.next().await;
     if command == Command::Stop {
         stop(&shard, backlogs, nonblocking);
-        let limit = Duration::from_millis(shard.settings.pending_requests_timeout_ms.max(IDLE_GRACE_MS + 500));
+        let limit = Duration::from_millis(
+            shard
+                .settings
+                .pending_requests_timeout_ms
+                .max(IDLE_GRACE_MS + 500),
+        );
         command = match race(drained(&shard), race(sleep(limit), mailbox.next())).await {
             Either::First(()) => Command::Stop,
             Either::Second(_) => Command::Abort,
         };
     }
-    let cut = if command == Command::Abort { shard.stats.active_requests.get() } else { 0 };
+    let cut = if command == Command::Abort {
+        shard.stats.active_requests.get()
+    } else {
+        0
+    };
     debug!(worker = shard.id, cut, "worker ended");
     Ok(Ended { cut })
 }
@@ -94,7 +104,9 @@ fn stop(shard: &Rc<Shard>, backlogs: Vec<(usize, StdListener)>, nonblocking: boo
         // The accept loop's pending accept ends with an error. The socket itself closes with the loop.
         let _ = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
     }
-    shard.registry.end_idle(&shard.timers, shard.clock.now_ms() + IDLE_GRACE_MS);
+    shard
+        .registry
+        .end_idle(&shard.timers, shard.clock.now_ms() + IDLE_GRACE_MS);
 }
 
 async fn drained(shard: &Shard) {

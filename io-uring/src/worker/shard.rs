@@ -37,6 +37,18 @@ pub(crate) struct ServerPlace {
     pub(crate) address: SocketAddr,
 }
 
+/// The snapshot that an exchange began on. Exchanges share it through the worker's own count, so that no counter shared between workers is
+/// touched per request; the worker's one reference to the snapshot goes when the last of them ends.
+pub(crate) struct PinnedSnapshot(Arc<Snapshot>);
+
+impl std::ops::Deref for PinnedSnapshot {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
+}
+
 /// Worker-local state.
 pub(crate) struct Shard {
     pub(crate) id: usize,
@@ -52,7 +64,7 @@ pub(crate) struct Shard {
     /// Listeners are closed; connections end after their exchange.
     pub(crate) stopping: Cell<bool>,
     snapshots: Arc<SnapshotCell>,
-    current: RefCell<Rc<Arc<Snapshot>>>,
+    current: RefCell<Rc<PinnedSnapshot>>,
     reports: RefCell<ReportSender>,
     ids: RefCell<IdGenerator>,
     accept_warned_ms: Cell<u64>,
@@ -75,7 +87,7 @@ impl Shard {
             registry: Registry::default(),
             stopping: Cell::new(false),
             snapshots: parts.snapshots,
-            current: RefCell::new(Rc::new(current)),
+            current: RefCell::new(Rc::new(PinnedSnapshot(current))),
             reports: RefCell::new(parts.reports),
             ids: RefCell::new(IdGenerator::new(parts.seed)),
             accept_warned_ms: Cell::new(0),
@@ -84,7 +96,7 @@ impl Shard {
 
     /// The snapshot for a new exchange, pinned for its life. One atomic load when nothing was published, and no shared counter is
     /// touched: the count of the pin is the worker's own.
-    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub(crate) fn snapshot(&self) -> Rc<PinnedSnapshot> {
         self.refresh_snapshot();
         Rc::clone(&self.current.borrow())
     }
@@ -92,8 +104,8 @@ impl Shard {
     /// Lets go of a replaced snapshot, also on a worker that serves nothing.
     pub(crate) fn refresh_snapshot(&self) {
         let mut current = self.current.borrow_mut();
-        if !self.snapshots.is_current(&current) {
-            *current = Rc::new(self.snapshots.load_full());
+        if !self.snapshots.is_current(&current.0) {
+            *current = Rc::new(PinnedSnapshot(self.snapshots.load_full()));
         }
     }
 

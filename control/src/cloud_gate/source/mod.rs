@@ -1,5 +1,6 @@
 //! What the Cloud Gate serves comes from a folder of files: API definitions and one file of subscriptions.
 
+pub(crate) mod check;
 pub(crate) mod consumers;
 pub(crate) mod document;
 pub(crate) mod export;

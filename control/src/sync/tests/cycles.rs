@@ -443,3 +443,24 @@ async fn the_first_cycle_publishes_early_and_not_too_often() {
     assert_eq!(sizes.last(), Some(&300));
     assert!(sizes.len() <= 4, "{sizes:?}");
 }
+
+#[tokio::test]
+async fn two_apis_on_one_path_are_told_apart_by_name() {
+    let bench = Bench::start().await;
+    let definition = json!({ "plans": [], "path": "/shared" });
+    bench.bridge.world().events = vec![
+        event("PUBLISH_API", "a", 1, LONG_AGO, &definition),
+        event("PUBLISH_API", "b", 1, LONG_AGO + 1, &definition),
+    ];
+    let mut synchronizer = bench.synchronizer();
+    synchronizer.cycle().await.expect("a cycle");
+    assert_eq!(bench.served(), ["a"]);
+    assert_eq!(
+        bench.status.report().conflicts.keys().collect::<Vec<_>>(),
+        ["b"]
+    );
+    bench.bridge.world().events = vec![event("UNPUBLISH_API", "a", 1, NOW, &definition)];
+    synchronizer.cycle().await.expect("a cycle");
+    assert_eq!(bench.served(), ["b"], "the path is free now");
+    assert!(bench.status.report().conflicts.is_empty());
+}

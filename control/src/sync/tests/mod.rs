@@ -5,6 +5,7 @@ mod keys;
 mod outages;
 mod restored;
 mod samples;
+mod snapshots;
 mod support;
 
 pub(crate) use support::settings as test_settings;

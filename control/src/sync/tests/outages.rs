@@ -135,10 +135,10 @@ async fn broken_and_late_answers_are_tried_again() {
         Fault::Torn,
         Fault::Body("<html>"),
         Fault::Body("{}"),
-        Fault::Late(Duration::from_millis(300)),
+        Fault::Late(Duration::from_millis(1_500)),
     ] {
         let mut bench = Bench::start().await;
-        bench.settings.client.read_timeout_ms = 200;
+        bench.settings.client.read_timeout_ms = 1_000;
         bench.bridge.world().events.push(publish("a", 1, LONG_AGO));
         bench.bridge.world().fail("API_ID", 1, fault.clone());
         bench

@@ -241,7 +241,6 @@ impl Bench {
     }
 
     pub(super) fn synchronizer(&self) -> Synchronizer<FakeGateway> {
-        let client = Arc::new(BridgeClient::new(&self.settings).expect("a client"));
         let gateway = FakeGateway {
             builder: SnapshotBuilder::new(false),
             cell: SnapshotCell::new(),
@@ -249,12 +248,18 @@ impl Bench {
             tags: self.tags.clone(),
             published: Arc::clone(&self.published),
         };
+        self.synchronizer_with(gateway)
+    }
+
+    /// A synchronizer that deploys somewhere else.
+    pub(super) fn synchronizer_with<D: Deployer>(&self, deployer: D) -> Synchronizer<D> {
+        let client = Arc::new(BridgeClient::new(&self.settings).expect("a client"));
         let now_ms = Arc::clone(&self.now_ms);
         Synchronizer::new(
             self.settings.clone(),
             self.sync.clone(),
             client,
-            gateway,
+            deployer,
             Arc::clone(&self.status),
             Arc::clone(&self.lifecycle),
             Arc::new(move || now_ms.load(Ordering::Relaxed)),
