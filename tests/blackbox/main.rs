@@ -4,6 +4,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backend_faults;
+mod backend_tls;
+mod hostile_clients;
+mod hostile_requests;
 mod request_bodies;
 mod request_heads;
 mod request_routing;

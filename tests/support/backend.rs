@@ -10,10 +10,12 @@
 //! | `/drip/N/MS` | N pieces with MS between them |
 //! | `/status/NNN` | that status, short body |
 //! | `/hang` | no answer |
+//! | `/stall` | the body is not read before [`Backend::release`], then an echo |
 //! | `/cut/N/M` | announces N bytes, sends M, closes |
 //! | `/cut-chunked/M` | sends M bytes in chunks, closes without the last chunk |
 //! | `/reset/N/M` | announces N, sends M, resets (the request must have a body, which is not read) |
 //! | `/raw/B64`, `/raw-keep/B64` | exactly these bytes, then closes, or stays open |
+//! | `/large-head/N` | a head with a field of N bytes |
 //! | `/early/NNN` | answers before it reads the body |
 //! | `/close-after` | an ordinary answer, then closes without a word |
 //! | `/continue` | 100 Continue, then the body, then an echo |
@@ -55,6 +57,8 @@ struct Shared {
     name: String,
     requests: AtomicU64,
     connections: AtomicU64,
+    open: AtomicU64,
+    released: AtomicBool,
     bytes: AtomicU64,
     stopping: AtomicBool,
     seen: Mutex<VecDeque<Seen>>,
@@ -116,10 +120,12 @@ impl Backend {
                 std::thread::spawn(move || {
                     let _ = stream.set_nodelay(true);
                     let _ = stream.set_read_timeout(Some(SILENCE));
+                    shared.open.fetch_add(1, Ordering::SeqCst);
                     if let Ok(stream) = wrap(stream) {
                         // A connection that breaks is the other side's affair.
                         let _ = serve(&shared, Wire::new(stream));
                     }
+                    shared.open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
@@ -146,6 +152,16 @@ impl Backend {
 
     pub(crate) fn connections(&self) -> u64 {
         self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// Connections that are open now.
+    pub(crate) fn open_connections(&self) -> u64 {
+        self.shared.open.load(Ordering::SeqCst)
+    }
+
+    /// Lets `/stall` go on.
+    pub(crate) fn release(&self) {
+        self.shared.released.store(true, Ordering::SeqCst);
     }
 
     /// Body bytes written so far, over all connections.
@@ -233,6 +249,12 @@ fn exchange(shared: &Shared, connection: &mut Connection, mut seen: Seen) -> Res
             pause(Duration::from_millis(50));
             return Ok(After::Close);
         }
+        "stall" => {
+            while !shared.released.load(Ordering::SeqCst) && !shared.stopping.load(Ordering::SeqCst)
+            {
+                pause(Duration::from_millis(10));
+            }
+        }
         "continue" => write(shared, connection, b"HTTP/1.1 100 Continue\r\n\r\n")?,
         _ => {}
     }
@@ -303,6 +325,11 @@ fn exchange(shared: &Shared, connection: &mut Connection, mut seen: Seen) -> Res
             let end = bytes.len() - b"0\r\n\r\n".len();
             write(shared, connection, &bytes[..end])?;
             return Ok(After::Close);
+        }
+        "large-head" => {
+            let field = "x".repeat(number(1));
+            let text = format!("HTTP/1.1 200 OK\r\nX-Large: {field}\r\nContent-Length: 0\r\n\r\n");
+            write(shared, connection, text.as_bytes())?;
         }
         "raw" | "raw-keep" => {
             let bytes = BASE64_URL_SAFE_NO_PAD
