@@ -81,12 +81,8 @@ fn a_certificate_that_is_not_trusted_or_names_another_host_is_a_502() {
             v4("name", "/name", &target).shared("ssl", ssl(&pem, json!({}))),
             v4("lenient", "/lenient", &target)
                 .shared("ssl", ssl(&pem, json!({ "hostnameVerifier": false }))),
-            v4(
-                "plain",
-                "/plain",
-                &format!("https://127.0.0.1:{plain}"),
-            )
-            .shared("ssl", json!({ "trustAll": true })),
+            v4("plain", "/plain", &format!("https://127.0.0.1:{plain}"))
+                .shared("ssl", json!({ "trustAll": true })),
         ]
     });
     for path in ["/untrusted/x", "/stranger/x", "/name/x", "/plain/x"] {

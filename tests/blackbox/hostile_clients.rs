@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::support::client::{Client, get, request};
 use crate::support::definition::v4;
 use crate::support::gateway::Start;
@@ -161,7 +163,7 @@ fn stalled(counter: impl Fn() -> u64) -> u64 {
 fn silent_connections_do_not_keep_others_from_being_served() {
     // The requests that hang have a pool of their own to fill.
     let site = Site::with(Start::new(), |backend| {
-        vec![v4("other", "/other", &backend.target(""))]
+        vec![v4("other", "/other", &backend.target("")).http(json!({ "readTimeout": 20_000 }))]
     });
     let mut silent: Vec<Client> = (0..300).map(|_| site.client()).collect();
     for (number, client) in silent.iter_mut().enumerate() {
