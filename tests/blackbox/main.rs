@@ -11,3 +11,5 @@ mod hostile_requests;
 mod request_bodies;
 mod request_heads;
 mod request_routing;
+mod sync_changes;
+mod sync_faults;
