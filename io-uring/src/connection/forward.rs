@@ -300,7 +300,7 @@ impl Try<'_, '_> {
                 shard.stats.upstream_errors.add(1);
                 self.facts.error_key = ErrorKey::GatewayClientStreamEndedEarly.as_str();
                 self.facts.error_message = Some(fault.to_string().into());
-                Attempt::Over(After::Abort)
+                self.cut()
             }
             Either::Second(DownloadEnd::ClientGone) => {
                 self.aborted(ErrorKey::ClientAbortedDuringResponseError)
@@ -310,9 +310,7 @@ impl Try<'_, '_> {
             } else {
                 ErrorKey::ClientAbortedDuringRequestError
             }),
-            Either::First(UploadEnd::BadChunk(_)) if shared.answered.get() => {
-                Attempt::Over(After::Abort)
-            }
+            Either::First(UploadEnd::BadChunk(_)) if shared.answered.get() => self.cut(),
             Either::First(UploadEnd::BadChunk(error)) => Attempt::BadRequest(error),
         }
     }
@@ -340,6 +338,12 @@ impl Try<'_, '_> {
             Either::First(outcome) => outcome.map(Some),
             Either::Second(()) => Ok(None),
         }
+    }
+
+    /// Ends a response in its middle. A body that ends with its connection looks complete unless that is reset.
+    fn cut(&mut self) -> Attempt {
+        self.connection.deadline.reset();
+        Attempt::Over(After::Abort)
     }
 
     /// The client is gone: nothing is sent, and the report says 499.
