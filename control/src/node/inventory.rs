@@ -69,9 +69,19 @@ pub(super) fn apis(snapshot: &Snapshot) -> Value {
 /// Body of `/_node/apis?state=refused` (ours).
 pub(super) fn refused_apis(state: &NodeState) -> Value {
     let refusals = state.sync.refusals();
+    let snapshot = state.snapshot.load_full();
+    let is_served = |id: &str| snapshot.apis.iter().any(|deployed| &*deployed.api.id == id);
     refusals
         .into_iter()
-        .map(|refusal| json!({ "id": refusal.id, "name": refusal.name, "reason": refusal.reason, "servedAsBefore": refusal.is_served_as_before }))
+        .map(|refusal| {
+            let served_as_before = refusal.is_served_as_before || is_served(&refusal.id);
+            json!({
+                "id": refusal.id,
+                "name": refusal.name,
+                "reason": refusal.reason,
+                "servedAsBefore": served_as_before,
+            })
+        })
         .collect()
 }
 

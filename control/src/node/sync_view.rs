@@ -19,16 +19,26 @@ impl SyncView for SyncStatus {
     }
 
     fn refusals(&self) -> Vec<Refusal> {
-        let refused = Self::report(self).refused;
-        refused
+        let report = Self::report(self);
+        // An API that waits for a path another one holds is as little served as one that could not be compiled.
+        let waiting: Vec<Refusal> = report
+            .conflicts
             .into_iter()
-            .map(|(id, api)| Refusal {
+            .filter(|(id, _)| !report.refused.contains_key(id))
+            .map(|(id, reason)| Refusal {
+                name: id.clone(),
                 id,
-                name: api.name,
-                reason: api.reason,
-                is_served_as_before: api.is_served_as_before,
+                reason,
+                is_served_as_before: false,
             })
-            .collect()
+            .collect();
+        let refused = report.refused.into_iter().map(|(id, api)| Refusal {
+            id,
+            name: api.name,
+            reason: api.reason,
+            is_served_as_before: api.is_served_as_before,
+        });
+        refused.chain(waiting).collect()
     }
 
     fn scope(&self) -> Option<Scope> {

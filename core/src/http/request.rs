@@ -1,5 +1,7 @@
 //! Request heads (RFC 9112 3, 6; contract request-lifecycle 1.1, 1.7).
 
+use std::mem::MaybeUninit;
+
 use super::field::{HeaderBlock, Known, Span};
 
 /// Limits of a head.
@@ -191,10 +193,11 @@ impl RequestHead {
     /// Parses the head in `head`, which is exactly what [`super::HeadScanner`] found. Spans refer to `head`.
     pub fn parse(&mut self, head: &[u8], limits: &HeadLimits) -> Result<(), RequestError> {
         self.fields.clear();
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_CAPACITY];
+        // Not initialised: filling the table would cost more than parsing a usual head.
+        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_CAPACITY];
         let capacity = limits.fields_max.min(FIELDS_CAPACITY);
-        let mut request = httparse::Request::new(&mut fields[..capacity]);
-        match request.parse(head) {
+        let mut request = httparse::Request::new(&mut []);
+        match request.parse_with_uninit_headers(head, &mut fields[..capacity]) {
             Ok(httparse::Status::Complete(used)) if used == head.len() => {}
             Ok(_) => return Err(RequestError::Malformed),
             Err(httparse::Error::TooManyHeaders) => return Err(RequestError::TooManyFields),

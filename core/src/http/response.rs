@@ -1,5 +1,7 @@
 //! Response heads of backends (RFC 9112 4, 6.3).
 
+use std::mem::MaybeUninit;
+
 use super::field::{HeaderBlock, Known, Span};
 use super::request::{FIELDS_CAPACITY, Method, Version, content_length};
 
@@ -54,9 +56,11 @@ impl ResponseHead {
     /// Parses the head in `head`, which is exactly what [`super::HeadScanner`] found, as the answer to `method`.
     pub fn parse(&mut self, head: &[u8], method: Method) -> Result<(), ResponseError> {
         self.fields.clear();
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_CAPACITY];
-        let mut response = httparse::Response::new(&mut fields);
-        match response.parse(head) {
+        // Not initialised: filling the table would cost more than parsing a usual head.
+        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_CAPACITY];
+        let mut response = httparse::Response::new(&mut []);
+        let parser = httparse::ParserConfig::default();
+        match parser.parse_response_with_uninit_headers(&mut response, head, &mut fields) {
             Ok(httparse::Status::Complete(used)) if used == head.len() => {}
             _ => return Err(ResponseError::Malformed),
         }

@@ -82,8 +82,8 @@ async fn serve(connection: &mut Connection, lent: &mut Lent, start: usize, end: 
         .fields
         .value(bytes, &settings.transaction.name)
         .unwrap_or(request_id);
-    let peer = connection.peer.clone();
-    let local = connection.local.clone();
+    let peer = Rc::clone(&connection.peer);
+    let local = Rc::clone(&connection.local);
     let remote = remote_address(settings, head, bytes, &peer);
     let mut subject = Subject {
         api: None,
@@ -159,7 +159,8 @@ async fn serve(connection: &mut Connection, lent: &mut Lent, start: usize, end: 
         head,
         bytes,
         grant.subscription_id,
-        remote,
+        (remote, &peer),
+        &mut connection.peer_hash,
         transaction_id,
     );
     subject.plan_id = &grant.plan.id;
@@ -304,7 +305,8 @@ impl<'a> ClientIdentifier<'a> {
         head: &RequestHead,
         bytes: &'a [u8],
         subscription_id: Option<&'a str>,
-        remote: &str,
+        (remote, peer): (&str, &str),
+        peer_hash: &mut Option<[u8; 64]>,
         transaction_id: &'a [u8],
     ) -> Self {
         let given = head
@@ -315,6 +317,9 @@ impl<'a> ClientIdentifier<'a> {
         // A key-less consumer's subscription id is its address: the hash stands for it.
         let computed = match subscription_id {
             Some(id) if id != remote => Computed::Subscription(id),
+            _ if remote == peer => {
+                Computed::AddressHash(*peer_hash.get_or_insert_with(|| sha256_hex(peer.as_bytes())))
+            }
             _ => Computed::AddressHash(sha256_hex(remote.as_bytes())),
         };
         Self {

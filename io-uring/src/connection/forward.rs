@@ -12,7 +12,7 @@ use turnpike_core::security::Strip;
 
 use super::exchange::Outcome;
 use super::record::Facts;
-use super::relay::{Download, DownloadEnd, Remaining, Shared, Upload, UploadEnd, call, watch};
+use super::relay::{Download, DownloadEnd, Remaining, Shared, Upload, UploadEnd, watch};
 use super::rewrite::{Identity, UpstreamRequest, write_upstream_head, write_uri};
 use super::{After, Connection};
 use crate::driver::{Cut, Either, race};
@@ -67,6 +67,7 @@ pub(super) async fn forward(
     let target = &uri[endpoint.origin.len()..];
     // Read before the body is decoded in place: only a body that is here completely can be sent twice.
     let repeatable = context.head.method.is_idempotent() && is_complete(context.head.body, body);
+    let started_ms = context.shard.clock.now_ms();
     let mut used = 0;
     let mut fresh = false;
     loop {
@@ -77,6 +78,7 @@ pub(super) async fn forward(
             endpoint,
             facts,
             used: &mut used,
+            started_ms,
         };
         match try_once.run(target, body, fresh, repeatable).await {
             Attempt::Over(after) => return Outcome { after, used },
@@ -138,6 +140,8 @@ struct Try<'a, 'c> {
     endpoint: &'a Endpoint,
     facts: &'a mut Facts,
     used: &'a mut usize,
+    /// When the exchange began, on the worker's clock.
+    started_ms: u64,
 }
 
 impl Try<'_, '_> {
@@ -153,10 +157,10 @@ impl Try<'_, '_> {
         let options = &self.endpoint.connector.options;
         let request_deadline_ms = match shard.settings.request_timeout_ms {
             0 => u64::MAX,
-            limit_ms => shard.clock.at_ms(self.facts.started) + limit_ms,
+            limit_ms => self.started_ms + limit_ms,
         };
         let asked = Instant::now();
-        let now_ms = shard.clock.at_ms(asked);
+        let now_ms = shard.clock.now_ms();
         let read_timeout_ms = match options.read_timeout_ms {
             0 => u64::MAX,
             limit_ms => u64::from(limit_ms),
@@ -176,8 +180,12 @@ impl Try<'_, '_> {
         let Lease {
             mut upstream,
             reused,
+            immediate,
         } = lease;
-        call(self.facts, asked);
+        // An idle connection is there at once: only waiting and connecting take time worth measuring.
+        let called = if immediate { asked } else { Instant::now() };
+        self.facts.called = Some(called);
+        self.facts.connect_ns = Some((called - asked).as_nanos() as u64);
         shard.stats.upstream_requests.add(1);
 
         let mut out = if body.is_empty() {
@@ -259,10 +267,9 @@ impl Try<'_, '_> {
             race(upload.run(), download.run()).await
         };
         self.facts.request_body_bytes = shared.request_body_bytes.get();
-        self.facts.endpoint_ns = self
-            .facts
-            .called
-            .map(|called| called.elapsed().as_nanos() as u64);
+        let now = Instant::now();
+        self.facts.ended = Some(now);
+        self.facts.endpoint_ns = Some((now - called).as_nanos() as u64);
         match ended {
             Either::Second(DownloadEnd::Complete {
                 keep_alive,
@@ -293,7 +300,7 @@ impl Try<'_, '_> {
                 shard.stats.upstream_errors.add(1);
                 self.facts.error_key = ErrorKey::GatewayClientStreamEndedEarly.as_str();
                 self.facts.error_message = Some(fault.to_string().into());
-                Attempt::Over(After::Abort)
+                self.cut()
             }
             Either::Second(DownloadEnd::ClientGone) => {
                 self.aborted(ErrorKey::ClientAbortedDuringResponseError)
@@ -303,9 +310,7 @@ impl Try<'_, '_> {
             } else {
                 ErrorKey::ClientAbortedDuringRequestError
             }),
-            Either::First(UploadEnd::BadChunk(_)) if shared.answered.get() => {
-                Attempt::Over(After::Abort)
-            }
+            Either::First(UploadEnd::BadChunk(_)) if shared.answered.get() => self.cut(),
             Either::First(UploadEnd::BadChunk(error)) => Attempt::BadRequest(error),
         }
     }
@@ -333,6 +338,12 @@ impl Try<'_, '_> {
             Either::First(outcome) => outcome.map(Some),
             Either::Second(()) => Ok(None),
         }
+    }
+
+    /// Ends a response in its middle. A body that ends with its connection looks complete unless that is reset.
+    fn cut(&mut self) -> Attempt {
+        self.connection.deadline.reset();
+        Attempt::Over(After::Abort)
     }
 
     /// The client is gone: nothing is sent, and the report says 499.

@@ -34,8 +34,10 @@ pub(crate) struct Connection {
     writer: Writer,
     shard: Rc<Shard>,
     server: usize,
-    peer: Box<str>,
-    local: Box<str>,
+    peer: Rc<str>,
+    local: Rc<str>,
+    /// The hash that stands for `peer` as a client identifier, once it was needed.
+    peer_hash: Option<[u8; 64]>,
     input: Input,
     head: RequestHead,
     /// Exchanges completed.
@@ -86,6 +88,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, server: usize, stream: TcpStream, pe
         server,
         peer: peer.ip().to_canonical().to_string().into(),
         local: local.to_canonical().to_string().into(),
+        peer_hash: None,
         input: Input::default(),
         head: RequestHead::default(),
         served: 0,

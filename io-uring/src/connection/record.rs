@@ -11,6 +11,8 @@ use crate::worker::Shard;
 /// Facts collected while an exchange runs.
 pub(super) struct Facts {
     pub(super) started: Instant,
+    /// When the last byte of a backend's response was passed on; then the exchange is over.
+    pub(super) ended: Option<Instant>,
     pub(super) started_wall_ms: u64,
     pub(super) status: u16,
     pub(super) request_body_bytes: u64,
@@ -31,6 +33,7 @@ impl Facts {
     pub(super) fn begin(started: Instant, started_wall_ms: u64) -> Self {
         Self {
             started,
+            ended: None,
             started_wall_ms,
             status: 0,
             request_body_bytes: 0,
@@ -79,7 +82,8 @@ pub(super) fn finish(
     subject: &Subject<'_>,
     reported: bool,
 ) {
-    let response_time_ns = facts.started.elapsed().as_nanos() as u64;
+    let ended = facts.ended.unwrap_or_else(Instant::now);
+    let response_time_ns = (ended - facts.started).as_nanos() as u64;
     shard.stats.request_bytes_sum.add(facts.request_body_bytes);
     shard.stats.record(
         head.method.index(),

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::io;
-use std::time::Instant;
 
 use turnpike_core::definition::Connector;
 use turnpike_core::http::chunked::{
@@ -668,11 +667,4 @@ impl Body {
         }
         piece.end = piece.buffer.len();
     }
-}
-
-/// Marks when the backend was called.
-pub(super) fn call(facts: &mut Facts, asked: Instant) {
-    let now = Instant::now();
-    facts.called = Some(now);
-    facts.connect_ns = Some((now - asked).as_nanos() as u64);
 }

@@ -13,6 +13,8 @@ pub(crate) enum Cut {
     Read,
     /// Both directions.
     Both,
+    /// Both directions, with a reset: what was sent cannot be taken for all there was.
+    Reset,
 }
 
 /// Shuts the socket `fd` down.
@@ -25,9 +27,10 @@ pub(crate) fn cut(fd: RawFd, what: Cut) {
     // SAFETY: `fd` comes from a live connection. The deadline that holds it is owned by the same structure as the socket and is dropped
     // first, which sets its descriptor to -1; so the number still names that socket here, and cannot have been reused.
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
-    let how = match what {
-        Cut::Read => rustix::net::Shutdown::Read,
-        Cut::Both => rustix::net::Shutdown::Both,
+    let _ = match what {
+        Cut::Read => rustix::net::shutdown(socket, rustix::net::Shutdown::Read),
+        Cut::Both => rustix::net::shutdown(socket, rustix::net::Shutdown::Both),
+        // Dissolving the association resets a TCP connection at once (tcp(7) knows no other way without closing).
+        Cut::Reset => rustix::net::connect_unspec(socket),
     };
-    let _ = rustix::net::shutdown(socket, how);
 }

@@ -78,6 +78,11 @@ impl Deadline {
         self.0.at_ms.set(NEVER);
     }
 
+    /// Resets the connection now.
+    pub(crate) fn reset(&self) {
+        cut(self.0.fd.get(), Cut::Reset);
+    }
+
     /// Whether the deadline passed and the socket was shut down.
     pub(crate) fn has_passed(&self) -> bool {
         self.0.passed.get()

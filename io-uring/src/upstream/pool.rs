@@ -50,6 +50,8 @@ pub(crate) struct Lease {
     pub(crate) upstream: Upstream,
     /// It had served a request before, so it may have died meanwhile.
     pub(crate) reused: bool,
+    /// It was idle: nothing had to be waited for.
+    pub(crate) immediate: bool,
 }
 
 struct Pool {
@@ -105,6 +107,7 @@ impl Upstreams {
             return Ok(Lease {
                 upstream,
                 reused: true,
+                immediate: true,
             });
         }
         if pool.open.get() < pool.connections_max {
@@ -119,6 +122,7 @@ impl Upstreams {
             Offer::Connection(upstream) => Ok(Lease {
                 upstream: *upstream,
                 reused: true,
+                immediate: false,
             }),
             Offer::Place(place) => {
                 let left_ms = limit_ms.saturating_sub(self.clock.now_ms() - now_ms).max(1);
@@ -270,6 +274,7 @@ impl Upstreams {
                 place,
             },
             reused: false,
+            immediate: false,
         })
     }
 

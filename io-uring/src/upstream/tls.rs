@@ -1,6 +1,6 @@
 //! TLS towards backends: rustls sessions between the worker's own reads and writes, without a buffer per direction for life.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{self, Read as _, Write as _};
 use std::ops::Range;
 use std::rc::Rc;
@@ -201,8 +201,6 @@ impl ServerCertVerifier for RelaxedVerifier {
 /// The session and the socket, shared by the reading and the writing side.
 struct Shared {
     session: RefCell<ClientConnection>,
-    /// The writing side is in the middle of a write; it takes along what the session wants to send.
-    writing: Cell<bool>,
     /// Ciphertext that was received and not yet given to the session, from this index on.
     received: RefCell<(Vec<u8>, usize)>,
 }
@@ -241,10 +239,7 @@ impl TlsWriter {
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        self.shared.writing.set(true);
-        let result = flush(&self.shared, &mut self.half, &mut self.ciphertext).await;
-        self.shared.writing.set(false);
-        result
+        flush(&self.shared, &mut self.half, &mut self.ciphertext).await
     }
 }
 
@@ -280,7 +275,6 @@ pub(crate) async fn handshake(
     let (mut reader, mut writer) = stream.into_split();
     let shared = Rc::new(Shared {
         session: RefCell::new(session),
-        writing: Cell::new(false),
         received: RefCell::default(),
     });
     let mut scratch = Vec::new();
@@ -309,12 +303,10 @@ pub(crate) async fn handshake(
         }
     }
     let reading = Rc::clone(&shared);
-    let (read_cell, write_cell) = (reader.0, Rc::clone(&writer.0));
+    let cell = reader.0;
     let reader = Reader::from_start(move |buffer, offset| {
         let shared = Rc::clone(&reading);
-        let half = OwnedReadHalf(Rc::clone(&read_cell));
-        let writer = OwnedWriteHalf(Rc::clone(&write_cell));
-        read(shared, half, writer, buffer, offset)
+        read(shared, OwnedReadHalf(Rc::clone(&cell)), buffer, offset)
     });
     Ok((
         reader,
@@ -326,10 +318,11 @@ pub(crate) async fn handshake(
     ))
 }
 
+/// Reads only. What the session wants to send meanwhile (the answer to a key update) leaves with the next write, which is soon
+/// enough for TLS; and a writing half made here would end the sending side when it is dropped.
 async fn read(
     shared: Rc<Shared>,
     mut half: OwnedReadHalf<TcpStream>,
-    mut writer: OwnedWriteHalf<TcpStream>,
     mut buffer: Vec<u8>,
     offset: usize,
 ) -> ReadOutcome {
@@ -353,14 +346,6 @@ async fn read(
                 Ok(0) => return (Err(io::ErrorKind::UnexpectedEof.into()), buffer),
                 Ok(_) => *shared.received.borrow_mut() = (ciphertext, 0),
                 Err(error) => return (Err(error), buffer),
-            }
-        }
-        // A key update may have to be answered. When a write is under way, that write takes the answer along.
-        if shared.session.borrow().wants_write() && !shared.writing.replace(true) {
-            let flushed = flush(&shared, &mut writer, &mut Vec::new()).await;
-            shared.writing.set(false);
-            if let Err(error) = flushed {
-                return (Err(error), buffer);
             }
         }
     }

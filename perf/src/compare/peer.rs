@@ -268,6 +268,8 @@ fn start_turnpike(setup: &Setup<'_>) -> anyhow::Result<Peer> {
     let command = format!("{} gravitee_cloud_token=*** turnpike run", shown.join(" "));
     environment.push(("gravitee_cloud_token".to_owned(), token.to_owned()));
     environment.push(("GRAVITEE_HOME".to_owned(), folder.display().to_string()));
+    // The token names the address too, but an address in an unverified token is not followed.
+    environment.push(("gravitee_cloud_gate_url".to_owned(), url));
     let process = Process::start(
         "turnpike",
         binary,

@@ -1,0 +1,15 @@
+//! The built binary, seen from outside: clients, backends and control planes are played by the tests, which know nothing but the
+//! contracts. One binary, so that it is linked once; `cargo test --test blackbox request` runs one part.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod backend_faults;
+mod backend_tls;
+mod hostile_clients;
+mod hostile_requests;
+mod request_bodies;
+mod request_heads;
+mod request_routing;
+mod sync_changes;
+mod sync_faults;
