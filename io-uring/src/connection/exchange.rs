@@ -92,12 +92,12 @@ async fn serve(connection: &mut Connection, lent: &mut Lent, start: usize, end: 
         subscription_id: "",
         client_identifier: "",
         security_token: "",
-        transaction_id: text(transaction_id),
-        request_id: text(request_id),
+        transaction_id,
+        request_id,
         remote,
         local: &local,
         path_info: path,
-        endpoint: "",
+        endpoint: b"",
     };
     let server = settings.servers[connection.server].id.as_deref();
     let Some(route) = snapshot.routes.find(server, head.authority_of(bytes), path) else {
@@ -184,7 +184,7 @@ async fn serve(connection: &mut Connection, lent: &mut Lent, start: usize, end: 
     let outcome = forward(connection, &context, body, uri, &mut facts).await;
     let reported_identifier = identifier.reported(subject.subscription_id);
     subject.client_identifier = &reported_identifier;
-    subject.endpoint = text(uri);
+    subject.endpoint = uri;
     finish(&shard, &facts, head, bytes, &subject, is_reported(api));
     outcome
 }
@@ -214,7 +214,7 @@ fn request_path<'a>(
 }
 
 /// Targets were checked to be UTF-8 and ids are ASCII or header values; a header value that is not UTF-8 has no text.
-fn text(bytes: &[u8]) -> &str {
+pub(super) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 

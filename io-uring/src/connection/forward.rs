@@ -1,5 +1,8 @@
 //! From a granted request to the end of its response: endpoint, connection, both bodies, retry.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Instant;
 
 use turnpike_core::definition::{Api, Endpoint};
@@ -264,7 +267,26 @@ impl Try<'_, '_> {
                 request_deadline_ms,
                 timeout_ms,
             };
-            race(upload.run(), download.run()).await
+            // Pinned where they are made: both are large, and would be copied on their way into a combinator.
+            let mut upload = pin!(upload.run());
+            let mut download = pin!(download.run());
+            poll_fn(|context| {
+                // A body that is still on its way goes first: whether it is through decides how the response is begun. Afterwards the upload only
+                // watches the client, and need not be polled once more when the response is through.
+                let watches = shared.uploaded.get();
+                if !watches && let Poll::Ready(end) = upload.as_mut().poll(context) {
+                    return Poll::Ready(Either::First(end));
+                }
+                if let Poll::Ready(end) = download.as_mut().poll(context) {
+                    return Poll::Ready(Either::Second(end));
+                }
+                if watches {
+                    upload.as_mut().poll(context).map(Either::First)
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await
         };
         self.facts.request_body_bytes = shared.request_body_bytes.get();
         let now = Instant::now();

@@ -6,6 +6,7 @@ use turnpike_core::definition::Api;
 use turnpike_core::http::{Known, RequestHead};
 use turnpike_core::report::{Record, SecurityType};
 
+use super::exchange::text;
 use crate::worker::Shard;
 
 /// Facts collected while an exchange runs.
@@ -65,12 +66,12 @@ pub(super) struct Subject<'a> {
     pub(super) subscription_id: &'a str,
     pub(super) client_identifier: &'a str,
     pub(super) security_token: &'a str,
-    pub(super) transaction_id: &'a str,
-    pub(super) request_id: &'a str,
+    pub(super) transaction_id: &'a [u8],
+    pub(super) request_id: &'a [u8],
     pub(super) remote: &'a str,
     pub(super) local: &'a str,
     pub(super) path_info: &'a str,
-    pub(super) endpoint: &'a str,
+    pub(super) endpoint: &'a [u8],
 }
 
 /// Counts the exchange and, when it is to be reported, pushes its record.
@@ -101,8 +102,8 @@ pub(super) fn finish(
     let record = Record {
         timestamp_ms: facts.started_wall_ms,
         engine: subject.api.map(|api| api.engine),
-        request_id: subject.request_id,
-        transaction_id: subject.transaction_id,
+        request_id: text(subject.request_id),
+        transaction_id: text(subject.transaction_id),
         api_id: subject.api.map_or("1", |api| &api.id),
         api_name: subject.api.map_or("", |api| &api.name),
         organization_id: subject.api.map_or("", |api| &api.organization_id),
@@ -118,7 +119,7 @@ pub(super) fn finish(
         uri: head.target.text_of(bytes),
         path_info: subject.path_info,
         user_agent,
-        endpoint: subject.endpoint,
+        endpoint: text(subject.endpoint),
         status: facts.status,
         request_body_bytes: facts.request_body_bytes,
         response_body_bytes: facts.response_body_bytes,

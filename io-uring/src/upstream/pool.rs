@@ -47,7 +47,7 @@ pub(crate) struct Upstream {
 
 /// A connection that was handed out.
 pub(crate) struct Lease {
-    pub(crate) upstream: Upstream,
+    pub(crate) upstream: Box<Upstream>,
     /// It had served a request before, so it may have died meanwhile.
     pub(crate) reused: bool,
     /// It was idle: nothing had to be waited for.
@@ -59,7 +59,11 @@ struct Pool {
     waiting_max: usize,
     keep_alive_timeout_ms: u64,
     lifetime_max_ms: u64,
-    idle: RefCell<Vec<Upstream>>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a connection is handed around for every request: moving a pointer beats moving it"
+    )]
+    idle: RefCell<Vec<Box<Upstream>>>,
     open: Cell<usize>,
     waiting: RefCell<VecDeque<Rc<Waiter>>>,
     used_ms: Cell<u64>,
@@ -120,7 +124,7 @@ impl Upstreams {
         let offer = self.wait(&pool, limit_ms).await?;
         match offer {
             Offer::Connection(upstream) => Ok(Lease {
-                upstream: *upstream,
+                upstream,
                 reused: true,
                 immediate: false,
             }),
@@ -152,7 +156,7 @@ impl Upstreams {
     /// Takes a connection back whose response is complete: hands it to a waiting request, or keeps it.
     pub(crate) fn release(
         &self,
-        mut upstream: Upstream,
+        mut upstream: Box<Upstream>,
         buffers: &BufferPool,
         expects_large: bool,
     ) {
@@ -177,7 +181,7 @@ impl Upstreams {
         upstream.idle_since_ms = now_ms;
         let waiter = pool.waiting.borrow_mut().pop_front();
         match waiter {
-            Some(waiter) => waiter.give(Offer::Connection(Box::new(upstream))),
+            Some(waiter) => waiter.give(Offer::Connection(upstream)),
             None => {
                 self.stats.upstream_idle_connections.add(1);
                 pool.idle.borrow_mut().push(upstream);
@@ -210,7 +214,7 @@ impl Upstreams {
         self.tls.prune(|id| self.pools.borrow().contains_key(&id));
     }
 
-    fn take_idle(&self, pool: &Rc<Pool>, now_ms: u64) -> Option<Upstream> {
+    fn take_idle(&self, pool: &Rc<Pool>, now_ms: u64) -> Option<Box<Upstream>> {
         loop {
             let mut upstream = pool.idle.borrow_mut().pop()?;
             self.stats.upstream_idle_connections.sub(1);
@@ -264,7 +268,7 @@ impl Upstreams {
         self.stats.upstream_connects.add(1);
         let now_ms = self.clock.now_ms();
         Ok(Lease {
-            upstream: Upstream {
+            upstream: Box::new(Upstream {
                 deadline: Deadline::new(connected.fd),
                 reader: connected.reader,
                 writer: connected.writer,
@@ -272,7 +276,7 @@ impl Upstreams {
                 opened_ms: now_ms,
                 idle_since_ms: now_ms,
                 place,
-            },
+            }),
             reused: false,
             immediate: false,
         })
