@@ -110,7 +110,12 @@ fn every_sample_definition_is_deployed_and_answers_or_is_refused_with_a_reason()
         return;
     }
     let mut gate = CloudGate::start();
-    let mut gateway = gate.gateway().set("services.sync.delay", "100").ready();
+    // Some samples are restricted to a server of this name.
+    let mut gateway = gate
+        .gateway()
+        .on_server("second")
+        .set("services.sync.delay", "100")
+        .ready();
     let mut outcomes = BTreeMap::new();
     for group in groups(samples(&folder)) {
         for sample in &group {
