@@ -40,6 +40,10 @@ impl Start {
         ] {
             start = start.set(key, value);
         }
+        // The whole suite on one driver: `TURNPIKE_TEST_DRIVER=epoll cargo test --test blackbox`.
+        if let Ok(driver) = std::env::var("TURNPIKE_TEST_DRIVER") {
+            start = start.set("gateway.runtime.driver", &driver);
+        }
         start
             .set("http.port", &ports::free().to_string())
             .set("services.core.http.port", &ports::free().to_string())
