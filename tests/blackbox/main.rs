@@ -17,5 +17,7 @@ mod ops_shutdown;
 mod request_bodies;
 mod request_heads;
 mod request_routing;
+mod request_settings;
 mod sync_changes;
 mod sync_faults;
+mod sync_store;

@@ -128,6 +128,22 @@ fn a_token_of_another_key_is_refused() {
 }
 
 #[test]
+fn a_cloud_gate_with_a_certificate_that_is_not_trusted_is_not_talked_to() {
+    let gate = CloudGate::start();
+    let start = gate
+        .gateway()
+        .unset("cloud.client.ssl.truststore.type")
+        .unset("cloud.client.ssl.truststore.path");
+    let mut gateway = start.listening();
+    let message = gateway.until("failing", |gateway| {
+        let sync = gateway.node("/sync");
+        assert_eq!(sync["initialDone"], false, "{sync}");
+        sync["lastErrorMessage"].as_str().map(str::to_owned)
+    });
+    assert!(message.contains("certificate"), "{message}");
+}
+
+#[test]
 fn definitions_that_cannot_be_served_are_refused_by_name_and_the_others_are_served() {
     let plane = ControlPlane::start();
     let backend = Backend::start();
