@@ -1,6 +1,6 @@
 //! Definitions that come, change and go while requests flow, and a Cloud Gate that is killed: the real one, over HTTPS.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,7 +11,8 @@ use crate::support::backend::Backend;
 use crate::support::client::{fetch, fetch_with};
 use crate::support::cloud_gate::CloudGate;
 use crate::support::definition::v4;
-use crate::support::load::{Load, Plan};
+use crate::support::gateway::Gateway;
+use crate::support::load::{Load, Plan, Tally};
 use crate::support::wait::{PATIENCE, pause, until};
 
 /// Time between two cycles in these tests.
@@ -188,44 +189,63 @@ fn a_killed_cloud_gate_fails_no_request_and_loses_or_repeats_no_report() {
     let tally = load.stop();
     tally.assert_flawless();
 
-    // Every answer has one report, or is counted as dropped.
-    let answered: std::collections::BTreeSet<&str> = tally.ids.iter().map(String::as_str).collect();
+    assert_every_answer_is_reported_once(&gateway, &gate, &tally);
+}
+
+#[test]
+fn a_cloud_gate_that_is_killed_again_and_again_repeats_no_report() {
+    let backend = Backend::start();
+    let mut gate = CloudGate::start();
+    gate.put(
+        "steady.json",
+        &v4("steady", "/steady", &backend.target("")).to_string(),
+    );
+    let mut gateway = gate
+        .gateway()
+        // Small batches, and many of them: a kill meets one in its middle.
+        .set("reporters.cloud.bulk.items", "20")
+        .set("reporters.cloud.retry.initialDelay", "100")
+        .set("reporters.cloud.retry.maxDelay", "1000")
+        .set("reporters.cloud.retry.maxRetries", "30")
+        .ready();
+    gateway.until_status("/steady/x", 200);
+    let load = Load::start(gateway.port, &Plan::steady("/steady/x"));
+    for _ in 0..8 {
+        load.flow(700);
+        gate.kill();
+        gate.restart();
+    }
+    let tally = load.stop();
+    tally.assert_flawless();
+    assert_every_answer_is_reported_once(&gateway, &gate, &tally);
+}
+
+/// Waits until every answer has its report on file, or is counted as dropped. No report may be there twice.
+fn assert_every_answer_is_reported_once(gateway: &Gateway, gate: &CloudGate, tally: &Tally) {
+    let answered: BTreeSet<&str> = tally.ids.iter().map(String::as_str).collect();
     assert_eq!(
         answered.len(),
         tally.ids.len(),
         "a request id was given twice"
     );
-    let (mut missing, mut dropped) = (usize::MAX, 0.0);
-    let patience = Instant::now();
-    let limit = Duration::from_secs(45);
-    while patience.elapsed() < limit {
+    let missing = || {
         let mut counts: BTreeMap<String, u32> = BTreeMap::new();
         for report in gate.reports() {
             if let Some(id) = report["_id"].as_str() {
                 *counts.entry(id.to_owned()).or_default() += 1;
             }
         }
-        let twice: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
-        assert!(
-            twice.is_empty(),
-            "{} reports came twice: {twice:?}",
-            twice.len()
-        );
-        missing = answered
+        let twice = counts.values().filter(|count| **count > 1).count();
+        assert_eq!(twice, 0, "reports came twice");
+        answered
             .iter()
             .filter(|id| !counts.contains_key(**id))
-            .count();
-        dropped = gateway.metric("gateway_reports_dropped_total", &[]);
-        if missing as f64 <= dropped {
-            break;
-        }
-        pause(Duration::from_millis(200));
-    }
-    assert!(
-        missing as f64 <= dropped,
-        "{missing} of {} reports are missing, {dropped} were counted as dropped",
-        answered.len()
-    );
+            .count()
+    };
+    until("every report is there or counted", PATIENCE * 2, || {
+        let dropped = gateway.metric("gateway_reports_dropped_total", &[]);
+        (missing() as f64 <= dropped).then_some(())
+    });
 }
 
 #[test]
