@@ -6,8 +6,14 @@ mod support;
 
 mod backend_faults;
 mod backend_tls;
+mod definitions;
 mod hostile_clients;
 mod hostile_requests;
+mod ops_driver;
+mod ops_node;
+mod ops_quickstart;
+mod ops_settings;
+mod ops_shutdown;
 mod request_bodies;
 mod request_heads;
 mod request_routing;

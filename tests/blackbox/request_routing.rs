@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use crate::support::backend::Backend;
-use crate::support::client::{Response, exchange, fetch_with, get};
+use crate::support::client::{Response, exchange, fetch, fetch_with, get};
 use crate::support::definition::{endpoint, v2, v4};
 use crate::support::gateway::Start;
+use crate::support::ports;
 use crate::support::site::Site;
 
 const UNAUTHORIZED: &str = "{\"message\":\"Unauthorized\",\"http_status_code\":401}";
@@ -113,6 +114,83 @@ fn virtual_hosts_share_a_path() {
         assert_eq!(exchange(site.port(), sent.as_bytes()).status, 200, "{host}");
         assert_eq!(site.backend.last().target, target, "{host}");
     }
+}
+
+#[test]
+fn an_api_may_be_restricted_to_a_server() {
+    let second = ports::free();
+    let start = Start::new().on_server("first").and_server("second", second);
+    let site = Site::with(start, |backend| {
+        let on = |servers: serde_json::Value| {
+            move |definition: &mut serde_json::Value| {
+                definition["listeners"][0]["servers"] = servers;
+            }
+        };
+        vec![
+            v4("one", "/one", &backend.target("")).with(on(json!(["second"]))),
+            v4("both", "/both", &backend.target("")).with(on(json!(["first", "second"]))),
+            v4("none", "/none", &backend.target("")).with(on(json!(["third"]))),
+            v2("old", "/old", &backend.target("")).with(|definition| {
+                definition["proxy"]["servers"] = json!(["first"]);
+            }),
+        ]
+    });
+    for (path, on_first, on_second) in [
+        ("/api/x", 200, 200),
+        ("/one/x", 404, 200),
+        ("/both/x", 200, 200),
+        ("/none/x", 404, 404),
+        ("/old/x", 200, 404),
+    ] {
+        assert_eq!(fetch(site.port(), path).status, on_first, "{path}");
+        assert_eq!(fetch(second, path).status, on_second, "{path}");
+    }
+}
+
+#[test]
+fn a_tenant_leaves_out_the_endpoints_of_others() {
+    let other = Backend::named("other");
+    let site = Site::with(Start::new().set("tenant", "blue"), |backend| {
+        vec![v4("shared", "/shared", "").with(|definition| {
+            let of = |name: &str, target: &str, tenants: serde_json::Value| {
+                let mut made = endpoint(name, target);
+                made["tenants"] = tenants;
+                made
+            };
+            definition["endpointGroups"][0]["endpoints"] = json!([
+                of("blue", &backend.target(""), json!(["blue", "green"])),
+                of("red", &other.target(""), json!(["red"])),
+            ]);
+        })]
+    });
+    for _ in 0..6 {
+        assert_eq!(site.fetch("/shared/x").json()["backend"], "backend");
+    }
+    assert_eq!(other.requests(), 0);
+}
+
+#[test]
+fn a_secondary_endpoint_is_asked_only_without_primaries() {
+    let other = Backend::named("other");
+    let site = Site::with(Start::new(), |backend| {
+        let two = |path: &str, primaries: bool| {
+            v4(&path[1..], path, "").with(|definition| {
+                let mut first = endpoint("a", &backend.target(""));
+                first["secondary"] = json!(!primaries);
+                let mut second = endpoint("b", &other.target(""));
+                second["secondary"] = json!(true);
+                definition["endpointGroups"][0]["endpoints"] = json!([first, second]);
+            })
+        };
+        vec![two("/one", true), two("/spare", false)]
+    });
+    for _ in 0..6 {
+        assert_eq!(site.fetch("/one/x").json()["backend"], "backend");
+    }
+    let spare: Vec<String> = (0..4)
+        .map(|_| site.fetch("/spare/x").json()["backend"].to_string())
+        .collect();
+    assert!(spare.contains(&"\"other\"".to_owned()), "{spare:?}");
 }
 
 fn assert_unauthorized(site: &Site, path: &str, key: Option<&str>) {

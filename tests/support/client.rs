@@ -2,7 +2,6 @@
 
 use std::io::{self, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -60,12 +59,6 @@ impl Client {
     /// Connects, or fails the test.
     pub(crate) fn open(port: u16) -> Self {
         Self::connect(port).unwrap_or_else(|error| panic!("port {port}: {error}"))
-    }
-
-    pub(crate) fn set_read_timeout(&self, time: Duration) {
-        self.stream()
-            .set_read_timeout(Some(time))
-            .expect("the socket is open");
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {

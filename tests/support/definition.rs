@@ -107,10 +107,6 @@ impl Definition {
     pub(crate) fn is_v4(&self) -> bool {
         self.0["definitionVersion"] == "4.0.0"
     }
-
-    pub(crate) fn json(&self) -> &Value {
-        &self.0
-    }
 }
 
 impl std::fmt::Display for Definition {

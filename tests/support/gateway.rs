@@ -58,6 +58,21 @@ impl Start {
         self
     }
 
+    /// Gives the server an id that APIs may ask for.
+    pub(crate) fn on_server(self, id: &str) -> Self {
+        let port = self.number("http.port").to_string();
+        self.set("servers[0].id", id)
+            .set("servers[0].host", "127.0.0.1")
+            .set("servers[0].port", &port)
+    }
+
+    /// Adds a second server.
+    pub(crate) fn and_server(self, id: &str, port: u16) -> Self {
+        self.set("servers[1].id", id)
+            .set("servers[1].host", "127.0.0.1")
+            .set("servers[1].port", &port.to_string())
+    }
+
     /// Text of `gravitee.yml`.
     pub(crate) fn file(mut self, text: &str) -> Self {
         self.file = Some(text.to_owned());

@@ -34,7 +34,7 @@ impl Plan {
         let path = path.to_owned();
         Self {
             connections: 64,
-            pace: Duration::from_millis(25),
+            pace: Duration::from_millis(50),
             path: Arc::new(move |_, _| path.clone()),
             judge: Arc::new(|_, response| match response.status {
                 200 => Ok(()),

@@ -4,6 +4,7 @@ use turnpike_core::http::{HeadScanner, Scan, ScanError};
 
 use super::Connection;
 use crate::driver::Cut;
+use crate::worker::IDLE_GRACE_MS;
 
 /// What came next on a connection.
 pub(super) enum NextHead {
@@ -52,26 +53,18 @@ impl Connection {
             }
             if !head_started {
                 let waiting_idle = self.input.bytes.is_empty();
-                if waiting_idle && self.served > 0 {
-                    self.deadline.after(
-                        &shard.timers,
-                        shard.clock.now_ms(),
-                        settings.idle_timeout_ms,
-                        Cut::Read,
-                    );
+                let limit_ms = if waiting_idle && shard.stopping.get() {
+                    // The last response promised that the connection stays, so the next request may be on its way.
+                    IDLE_GRACE_MS
+                } else if waiting_idle && self.served > 0 {
+                    settings.idle_timeout_ms
                 } else {
-                    head_started = true;
-                    self.deadline.after(
-                        &shard.timers,
-                        shard.clock.now_ms(),
-                        settings.head_timeout_ms,
-                        Cut::Read,
-                    );
-                }
+                    settings.head_timeout_ms
+                };
+                head_started = !waiting_idle || self.served == 0;
+                self.deadline
+                    .after(&shard.timers, shard.clock.now_ms(), limit_ms, Cut::Read);
                 self.deadline.set_idle(waiting_idle);
-                if waiting_idle && shard.stopping.get() {
-                    return NextHead::Ended;
-                }
             }
             if !self.reader.is_armed() {
                 self.reader.arm(shard.buffers.small(), 0);

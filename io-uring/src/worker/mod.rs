@@ -21,7 +21,7 @@ use crate::driver::{
 use crate::listener::take_backlog;
 
 /// An idle connection is given this long to send one more request when the worker stops, milliseconds.
-const IDLE_GRACE_MS: u64 = 1_000;
+pub(crate) const IDLE_GRACE_MS: u64 = 1_000;
 /// Pause of an accept loop that ran out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
