@@ -72,7 +72,7 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<ExitCode> {
     })?;
     let control = ControlPlane::start(ControlPlaneInput {
         config: Arc::clone(&config),
-        settings: settings.clone(),
+        settings,
         lifecycle: Arc::clone(&lifecycle),
         snapshots,
         workers,
@@ -85,14 +85,21 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<ExitCode> {
         build_version: env!("CARGO_PKG_VERSION"),
     })
     .await?;
-    banner(&config, &plan, &fleet, &control, settings.is_some());
+    banner(&config, &plan, &fleet, &control);
 
     let asked = tokio::select! {
         _ = terminate.recv() => true,
         _ = interrupt.recv() => true,
         () = ended(&fleet) => false,
     };
-    let drained = drain(&config, &lifecycle, fleet, &mut terminate, &mut interrupt).await;
+    if !asked {
+        tracing::error!(
+            "a worker ended by itself; the process follows, so that a supervisor can start a whole one"
+        );
+    }
+    // Half a gateway does not linger: the delay is for a stop that was planned.
+    let delay_ms = if asked { config.shutdown.delay_ms } else { 0 };
+    let drained = drain(delay_ms, &lifecycle, fleet, &mut terminate, &mut interrupt).await;
     let reports = control.stop().await;
     lifecycle.advance(Stage::Stopped);
     tracing::info!(
@@ -101,27 +108,29 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<ExitCode> {
         reports_dropped = reports.dropped_total(),
         "stopped"
     );
-    if asked && drained.failed == 0 {
-        Ok(ExitCode::SUCCESS)
-    } else {
-        tracing::error!("a worker ended by itself");
-        Ok(ExitCode::FAILURE)
+    if drained.failed > 0 {
+        tracing::error!(failed = drained.failed, "workers failed");
     }
+    Ok(if asked && drained.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Serves on for `gracefulShutdown.delay` while clients are asked to close, then closes the listeners and lets running exchanges finish. A second
 /// signal ends the wait.
 async fn drain(
-    config: &Config,
+    delay_ms: u64,
     lifecycle: &Lifecycle,
     fleet: Fleet,
     terminate: &mut tokio::signal::unix::Signal,
     interrupt: &mut tokio::signal::unix::Signal,
 ) -> Drained {
     lifecycle.advance(Stage::Draining);
-    let delay = Duration::from_millis(config.shutdown.delay_ms);
+    let delay = Duration::from_millis(delay_ms);
     tracing::info!(
-        delay_ms = config.shutdown.delay_ms,
+        delay_ms,
         "stopping: clients are asked to close their connections"
     );
     tokio::select! {
@@ -141,13 +150,7 @@ async fn ended(fleet: &Fleet) {
 }
 
 /// The first lines: what runs, on what, where, and fed by whom.
-fn banner(
-    config: &Config,
-    plan: &CpuPlan,
-    fleet: &Fleet,
-    control: &ControlPlane,
-    has_control_plane: bool,
-) {
+fn banner(config: &Config, plan: &CpuPlan, fleet: &Fleet, control: &ControlPlane) {
     tracing::info!(
         "turnpike {} on {} ({})",
         env!("CARGO_PKG_VERSION"),
@@ -169,12 +172,6 @@ fn banner(
     }
     if let Some(address) = control.node_api() {
         tracing::info!("node API on http://{address}/_node");
-    }
-    if !has_control_plane {
-        tracing::warn!(
-            "no control plane: neither cloud.token nor management.http.url is set, so no API will be deployed; \
-             hint: set gravitee_cloud_token"
-        );
     }
     tracing::info!("rate limiting: {:?}", config.ratelimit_type);
 }

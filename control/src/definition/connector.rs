@@ -1,5 +1,6 @@
-//! Connectors shared across compilations: equal settings give the same connector, so that pooled connections survive a
-//! redeployment that did not touch them.
+//! Connectors shared across compilations: an endpoint whose settings did not change keeps its connector, so that pooled
+//! connections survive a redeployment that did not touch them. Endpoints never share one: each has a pool and a queue of its
+//! own (contract request-lifecycle 8.4), so that a backend that hangs for one API takes no connection from another.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -22,9 +23,11 @@ struct Table {
     sweep_at: usize,
 }
 
-/// Everything that makes connections interchangeable.
+/// An endpoint and everything that makes its connections interchangeable.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Settings {
+    api_id: Box<str>,
+    endpoint: Box<str>,
     host: Box<str>,
     port: u16,
     authority: Box<str>,
@@ -33,16 +36,19 @@ struct Settings {
 }
 
 impl Connectors {
-    /// The connector with these settings: the living one, or a new one. The address of an address literal is known at once.
+    /// The connector of this endpoint (API id, endpoint name) with these settings: the living one, or a new one. The address of
+    /// an address literal is known at once.
     pub(crate) fn intern(
         &self,
-        host: &str,
-        port: u16,
+        (api_id, endpoint): (&str, &str),
+        (host, port): (&str, u16),
         authority: &str,
         tls: Option<TlsSettings>,
         options: ConnectorOptions,
     ) -> Arc<Connector> {
         let settings = Settings {
+            api_id: api_id.into(),
+            endpoint: endpoint.into(),
             host: host.into(),
             port,
             authority: authority.into(),
@@ -125,7 +131,13 @@ mod tests {
     use super::*;
 
     fn intern(connectors: &Connectors, host: &str, port: u16) -> Arc<Connector> {
-        connectors.intern(host, port, host, None, ConnectorOptions::default())
+        connectors.intern(
+            ("api", "endpoint"),
+            (host, port),
+            host,
+            None,
+            ConnectorOptions::default(),
+        )
     }
 
     #[test]
@@ -135,11 +147,24 @@ mod tests {
         let clone = connectors.clone();
         assert!(Arc::ptr_eq(&first, &intern(&clone, "a", 80)));
         assert_ne!(first.id, intern(&connectors, "a", 81).id);
+        let other = connectors.intern(
+            ("other", "endpoint"),
+            ("a", 80),
+            "a",
+            None,
+            ConnectorOptions::default(),
+        );
+        assert_ne!(first.id, other.id, "a pool is an endpoint's own");
         let options = ConnectorOptions {
             read_timeout_ms: 1,
             ..ConnectorOptions::default()
         };
-        assert_ne!(first.id, connectors.intern("a", 80, "a", None, options).id);
+        assert_ne!(
+            first.id,
+            connectors
+                .intern(("api", "endpoint"), ("a", 80), "a", None, options)
+                .id
+        );
         let tls = TlsSettings {
             trust_all: true,
             verify_hostname: true,
@@ -149,7 +174,13 @@ mod tests {
         assert_ne!(
             first.id,
             connectors
-                .intern("a", 80, "a", Some(tls), ConnectorOptions::default())
+                .intern(
+                    ("api", "endpoint"),
+                    ("a", 80),
+                    "a",
+                    Some(tls),
+                    ConnectorOptions::default()
+                )
                 .id
         );
     }

@@ -113,11 +113,13 @@ fn build(source: &EndpointSource<'_, '_>, scope: &mut Scope<'_>) -> Result<Endpo
         target.scheme(),
         target.authority(|port| port == target.default_port())
     );
-    let connector =
-        scope
-            .context
-            .connectors
-            .intern(&target.host, target.port, &authority, tls, http.connector);
+    let connector = scope.context.connectors.intern(
+        (&scope.api_id, source.name),
+        (&target.host, target.port),
+        &authority,
+        tls,
+        http.connector,
+    );
     Ok(Endpoint {
         name: source.name.into(),
         connector,

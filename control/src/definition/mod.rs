@@ -149,6 +149,7 @@ pub fn compile(input: &ApiInput<'_>, context: &CompileContext) -> Result<Compile
     }
     let mut scope = Scope {
         context,
+        api_id: heading.id.clone(),
         engine: Engine::V4,
         notes: Notes::default(),
         properties: Properties::read(&root, &context.encryption_secret)?,
@@ -167,6 +168,7 @@ pub fn compile(input: &ApiInput<'_>, context: &CompileContext) -> Result<Compile
 /// What every part of a compilation sees.
 struct Scope<'c> {
     context: &'c CompileContext,
+    api_id: Box<str>,
     engine: Engine,
     notes: Notes,
     properties: Properties,

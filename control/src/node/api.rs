@@ -177,7 +177,7 @@ impl Shared {
         if head.method == Method::POST && resource == "/logging" {
             return text(
                 StatusCode::NOT_IMPLEMENTED,
-                "levels cannot be changed while the gateway runs; set GRAVITEE_LOG_LEVEL and restart it",
+                "levels cannot be changed while the gateway runs; set TURNPIKE_LOG and restart it",
             );
         }
         if head.method != Method::GET && head.method != Method::HEAD {

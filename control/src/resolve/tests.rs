@@ -68,7 +68,13 @@ const ALWAYS: RefreshPeriods = RefreshPeriods {
 };
 
 fn connector(connectors: &Connectors, host: &str, port: u16) -> Arc<Connector> {
-    connectors.intern(host, port, host, None, ConnectorOptions::default())
+    connectors.intern(
+        ("api", host),
+        (host, port),
+        host,
+        None,
+        ConnectorOptions::default(),
+    )
 }
 
 fn resolved(addresses: &[&str]) -> Addresses {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub enum TokenError {
     /// The token itself.
     #[error("cloud token is not usable: {0}")]
-    Unusable(#[from] Unusable),
+    Unusable(Unusable),
     /// A setting beside it.
     #[error("{setting}: {problem}\nhint: {hint}")]
     Setting {
@@ -18,6 +18,13 @@ pub enum TokenError {
         /// What the operator can do.
         hint: &'static str,
     },
+}
+
+// Written by hand: the text holds the reason already, so it must not be named as the source once more.
+impl From<Unusable> for TokenError {
+    fn from(reason: Unusable) -> Self {
+        Self::Unusable(reason)
+    }
 }
 
 /// The reason in `cloud token is not usable: <reason>`.
