@@ -191,3 +191,131 @@ fn silent_connections_do_not_keep_others_from_being_served() {
         (active <= 1).then_some(())
     });
 }
+
+#[test]
+fn pipelined_requests_whose_answers_nobody_reads_cost_no_memory() {
+    let site = Site::plain();
+    assert_eq!(site.fetch("/api/bytes/100000").status, 200);
+    let before = site.gateway.process.resident_bytes();
+    let client = site.client();
+    let mut stream = client.stream().try_clone().expect("the socket is open");
+    stream
+        .set_write_timeout(Some(Duration::from_secs(1)))
+        .expect("the socket is open");
+    // Until the gateway reads no more.
+    let requests = get("/api/bytes/100000").repeat(1_000);
+    let mut sent = 0;
+    while sent < 64 * MIB && stream.write_all(&requests).is_ok() {
+        sent += requests.len() as u64;
+    }
+    assert!(sent < 64 * MIB, "nothing held the client back");
+    let growth = site.gateway.process.resident_bytes().saturating_sub(before);
+    assert!(
+        growth <= 8 * MIB,
+        "resident memory grew by {} KiB",
+        growth / 1_024
+    );
+    drop(client);
+    assert_eq!(site.fetch("/api/x").status, 200);
+}
+
+#[test]
+fn requests_that_are_given_up_leave_nothing_behind() {
+    let site = Site::with(Start::new(), |backend| {
+        vec![v4("other", "/other", &backend.target("")).http(json!({
+            "readTimeout": 500,
+            "maxConcurrentConnections": 1_000,
+        }))]
+    });
+    let abandon = |rounds: usize| {
+        for number in 0..rounds {
+            let mut client = site.client();
+            let asked: Vec<u8> = match number % 6 {
+                0 => b"GET /other/x HTT".to_vec(),
+                1 => get("/other/hang"),
+                2 => [get("/nothing"), get("/other/hang")].concat(),
+                3 => get("/other/bytes/3000000"),
+                4 => b"POST /other/x HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nab".to_vec(),
+                _ => get("/other/x"),
+            };
+            client.send(&asked);
+            if number % 2 == 0 {
+                // Now and then the gateway gets a head start.
+                pause(Duration::from_millis(1));
+            }
+        }
+    };
+    let settled = || {
+        until("no request is under way", PATIENCE, || {
+            let workers = site.gateway.node("/workers");
+            let sum = |name: &str| -> u64 {
+                let workers = workers["workers"].as_array();
+                workers
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|worker| worker[name].as_u64())
+                    .sum()
+            };
+            (sum("activeConnections") == 0 && sum("activeRequests") == 0).then_some(())
+        });
+    };
+    // As many as later are under way at one time: what that takes is kept for the next time.
+    abandon(600);
+    settled();
+    let before = (
+        site.gateway.process.resident_bytes(),
+        site.gateway.process.descriptors(),
+    );
+    for _ in 0..2 {
+        abandon(600);
+        settled();
+    }
+    let (memory, descriptors) = (
+        site.gateway.process.resident_bytes(),
+        site.gateway.process.descriptors(),
+    );
+    assert!(
+        descriptors <= before.1 + 24,
+        "{} descriptors, {descriptors} after",
+        before.1
+    );
+    assert!(
+        memory <= before.0 + 8 * MIB,
+        "{} KiB, {} KiB after",
+        before.0 / 1_024,
+        memory / 1_024
+    );
+    assert_eq!(site.fetch("/other/x").status, 200);
+}
+
+#[test]
+fn a_body_of_tiny_chunks_is_relayed_in_linear_time() {
+    let site = Site::plain();
+    let body = bytes(200_000);
+    let mut sent =
+        b"POST /api/echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    for byte in &body {
+        sent.extend_from_slice(b"1\r\n");
+        sent.push(*byte);
+        sent.extend_from_slice(b"\r\n");
+    }
+    sent.extend_from_slice(b"0\r\n\r\n");
+    let mut client = site.client();
+    let mut stream = client.stream().try_clone().expect("the socket is open");
+    let started = Instant::now();
+    let writer = std::thread::spawn(move || stream.write_all(&sent));
+    let response = client.response();
+    assert_eq!(
+        response.json()["digest"],
+        crate::support::pattern::digest(&body)
+    );
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
+    writer
+        .join()
+        .expect("the writer does not panic")
+        .expect("the whole body was taken");
+}

@@ -181,12 +181,12 @@ fn sources_have_an_order_and_the_answers_follow_the_settings() {
 
 #[test]
 fn without_a_control_plane_the_gateway_says_so_and_answers_404() {
-    let gateway = Start::new().listening();
+    let mut gateway = Start::new().listening();
     assert_eq!(fetch(gateway.port, "/x").status, 404);
-    assert_contains(
-        &gateway.process.output(),
-        &["no control plane", "gravitee_cloud_token"],
-    );
+    gateway.until("telling", |gateway| {
+        let output = gateway.process.output();
+        (output.contains("control plane") && output.contains("gravitee_cloud_token")).then_some(())
+    });
 }
 
 #[test]

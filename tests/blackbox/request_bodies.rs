@@ -1,5 +1,6 @@
 //! Bodies of every size in both directions, versions, and the life of a connection.
 
+use crate::support::backend::bytewise;
 use crate::support::client::{Client, get, request};
 use crate::support::pattern::{bytes, digest};
 use crate::support::site::Site;
@@ -272,4 +273,44 @@ fn a_client_that_ends_its_side_still_gets_its_answer() {
         .expect("the socket is open");
     assert_eq!(client.response().text(), "slow");
     assert!(client.ends());
+}
+
+#[test]
+fn a_response_may_come_byte_by_byte() {
+    let site = Site::plain();
+    let mut client = site.client();
+    for (what, sent, body) in [
+        (
+            "length",
+            "HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 5\r\n\r\nhello",
+            "hello",
+        ),
+        (
+            "chunks",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
+            "hello",
+        ),
+        (
+            "chunks with extensions and trailers",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0;c\r\nX-End: 1\r\n\r\n",
+            "hello",
+        ),
+        (
+            "interim",
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            "ok",
+        ),
+        ("nothing", "HTTP/1.1 204 No Content\r\n\r\n", ""),
+    ] {
+        let path = format!("/api{}", bytewise(sent.as_bytes()));
+        for _ in 0..3 {
+            let response = client.send(&get(&path)).response();
+            assert_eq!(response.text(), body, "{what}");
+            assert_eq!(
+                response.field("X-Gravitee-Request-Id").map(str::len),
+                Some(36)
+            );
+        }
+    }
+    assert!(client.surplus().is_empty());
 }

@@ -15,6 +15,7 @@
 //! | `/cut-chunked/M` | sends M bytes in chunks, closes without the last chunk |
 //! | `/reset/N/M` | announces N, sends M, resets (the request must have a body, which is not read) |
 //! | `/raw/B64`, `/raw-keep/B64` | exactly these bytes, then closes, or stays open |
+//! | `/bytewise/B64` | exactly these bytes, one at a time, and stays open |
 //! | `/large-head/N` | a head with a field of N bytes |
 //! | `/early/NNN` | answers before it reads the body |
 //! | `/close-after` | an ordinary answer, then closes without a word |
@@ -331,11 +332,18 @@ fn exchange(shared: &Shared, connection: &mut Connection, mut seen: Seen) -> Res
             let text = format!("HTTP/1.1 200 OK\r\nX-Large: {field}\r\nContent-Length: 0\r\n\r\n");
             write(shared, connection, text.as_bytes())?;
         }
-        "raw" | "raw-keep" => {
+        "raw" | "raw-keep" | "bytewise" => {
             let bytes = BASE64_URL_SAFE_NO_PAD
                 .decode(words.get(1).unwrap_or(&""))
                 .map_err(|error| Broken::Malformed(error.to_string()))?;
-            write(shared, connection, &bytes)?;
+            let piece = if words[0] == "bytewise" {
+                1
+            } else {
+                usize::MAX
+            };
+            for piece in bytes.chunks(piece) {
+                write(shared, connection, piece)?;
+            }
             if words[0] == "raw" {
                 return Ok(After::Close);
             }
@@ -412,4 +420,9 @@ pub(crate) fn raw(bytes: &[u8]) -> String {
 /// The path that makes the backend send exactly these bytes and keep the connection.
 pub(crate) fn raw_keep(bytes: &[u8]) -> String {
     format!("/raw-keep/{}", BASE64_URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// The path that makes the backend send exactly these bytes, one at a time.
+pub(crate) fn bytewise(bytes: &[u8]) -> String {
+    format!("/bytewise/{}", BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }

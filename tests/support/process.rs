@@ -111,6 +111,13 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// Open file descriptors.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.id()))
+            .expect("the process runs")
+            .count()
+    }
+
     /// Resident memory, bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))
