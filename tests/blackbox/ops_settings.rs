@@ -185,7 +185,9 @@ fn without_a_control_plane_the_gateway_says_so_and_answers_404() {
     assert_eq!(fetch(gateway.port, "/x").status, 404);
     gateway.until("telling", |gateway| {
         let output = gateway.process.output();
-        (output.contains("control plane") && output.contains("gravitee_cloud_token")).then_some(())
+        (output.contains("nothing says where the control plane is")
+            && output.contains("gravitee_cloud_token"))
+        .then_some(())
     });
 }
 
