@@ -1,5 +1,8 @@
 //! The built binary, seen from outside: clients, backends and control planes are played by the tests, which know nothing but the
 //! contracts. One binary, so that it is linked once; `cargo test --test blackbox request` runs one part.
+//!
+//! Variables: `TURNPIKE_TEST_DRIVER=epoll` runs everything on one driver, `TURNPIKE_TEST_OUTAGE_SECONDS=60` keeps the Cloud Gate away for
+//! the full minute of its promise instead of some seconds. Two idle cores need about two minutes.
 
 #[path = "../support/mod.rs"]
 mod support;
