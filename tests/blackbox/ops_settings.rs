@@ -185,7 +185,10 @@ fn without_a_control_plane_the_gateway_says_so_and_answers_404() {
     assert_eq!(fetch(gateway.port, "/x").status, 404);
     assert_contains(
         &gateway.process.output(),
-        &["nothing says where the control plane is", "gravitee_cloud_token"],
+        &[
+            "nothing says where the control plane is",
+            "gravitee_cloud_token",
+        ],
     );
 }
 
