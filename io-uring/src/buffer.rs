@@ -12,7 +12,7 @@ pub(crate) const SMALL_BYTES: usize = 4 * 1_024;
 pub(crate) const LARGE_BYTES: usize = 32 * 1_024;
 
 const SMALL_KEPT: usize = 512;
-const LARGE_KEPT: usize = 64;
+const LARGE_KEPT: usize = 256;
 
 /// Free lists of one worker. What exceeds them goes back to the allocator.
 #[derive(Debug, Default)]
@@ -36,6 +36,20 @@ impl BufferPool {
             .borrow_mut()
             .pop()
             .unwrap_or_else(|| Vec::with_capacity(LARGE_BYTES))
+    }
+
+    /// An empty buffer for a read that is armed before anybody knows how much will come: what the connection carried last is the best guess.
+    pub(crate) fn guess(&self, last_was_large: bool) -> Vec<u8> {
+        if last_was_large {
+            self.large()
+        } else {
+            self.small()
+        }
+    }
+
+    /// Whether this many bytes, received as one message, fill more than a small buffer with its rooms.
+    pub(crate) fn is_large(bytes: u64) -> bool {
+        bytes > (SMALL_BYTES - HEADROOM - TAILROOM) as u64
     }
 
     /// Takes a buffer back. Buffers of other sizes are freed.

@@ -16,6 +16,7 @@ use super::record::{Facts, Subject, finish};
 use super::reply::Reply;
 use super::rewrite::Identity;
 use super::{After, Connection};
+use crate::buffer::BufferPool;
 use crate::driver::Clock;
 use crate::settings::Settings;
 
@@ -182,6 +183,8 @@ async fn serve(connection: &mut Connection, lent: &mut Lent, start: usize, end: 
     };
     uri.clear();
     let outcome = forward(connection, &context, body, uri, &mut facts).await;
+    let received = bytes.len() as u64 + facts.request_body_bytes;
+    connection.input.last_was_large = BufferPool::is_large(received);
     let reported_identifier = identifier.reported(subject.subscription_id);
     subject.client_identifier = &reported_identifier;
     subject.endpoint = uri;

@@ -67,7 +67,8 @@ impl Connection {
                 self.deadline.set_idle(waiting_idle);
             }
             if !self.reader.is_armed() {
-                self.reader.arm(shard.buffers.small(), 0);
+                let buffer = shard.buffers.guess(self.input.last_was_large);
+                self.reader.arm(buffer, 0);
             }
             let (result, buffer) = self.reader.read().await;
             self.deadline.set_idle(false);

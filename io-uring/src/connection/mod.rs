@@ -59,6 +59,8 @@ struct Input {
     ahead: Vec<u8>,
     /// The client will send no more.
     ended: bool,
+    /// The last request, head and body, was larger than a small buffer.
+    last_was_large: bool,
 }
 
 /// What becomes of a connection after an exchange.

@@ -12,7 +12,7 @@ use turnpike_core::http::{HeadScanner, Method, ResponseBody, ResponseHead, Scan,
 use super::Input;
 use super::record::Facts;
 use super::rewrite::{ClientFraming, Identity, write_client_head, write_interim_head};
-use crate::buffer::{HEADROOM, LARGE_BYTES, SMALL_BYTES};
+use crate::buffer::{BufferPool, HEADROOM, LARGE_BYTES, SMALL_BYTES};
 use crate::driver::{Cut, Deadline, Reader, Writer};
 use crate::upstream::Fault;
 use crate::worker::Shard;
@@ -214,7 +214,7 @@ fn close_chunk(buffer: &mut Vec<u8>, offset: usize, payload: usize, last: bool) 
 pub(super) async fn watch(shard: &Shard, client: &mut Reader, input: &mut Input) {
     while input.ahead.is_empty() && !input.ended {
         if !client.is_armed() {
-            client.arm(shard.buffers.small(), 0);
+            client.arm(shard.buffers.guess(input.last_was_large), 0);
         }
         let (result, buffer) = client.read().await;
         match result {
@@ -328,7 +328,7 @@ impl Download<'_> {
         );
         piece.start = head_end;
         let mut body = Body::new(self.head.body, framing);
-        let mut large = false;
+        let mut received = (piece.end - HEADROOM) as u64;
         // The first piece of the body leaves together with the head, the others as they come.
         let mut progress = match body.take(&mut piece) {
             Ok(progress) => progress,
@@ -344,7 +344,6 @@ impl Download<'_> {
             return end;
         }
         while matches!(progress, Progress::More) {
-            large = true;
             let mut buffer = std::mem::take(&mut piece.buffer);
             if buffer.capacity() != LARGE_BYTES {
                 self.shard.buffers.put(buffer);
@@ -362,6 +361,7 @@ impl Download<'_> {
             let count = match result {
                 Ok(count) => {
                     self.shard.stats.upstream_bytes_read.add(count as u64);
+                    received += count as u64;
                     count
                 }
                 Err(error) => {
@@ -407,7 +407,7 @@ impl Download<'_> {
         DownloadEnd::Complete {
             keep_alive,
             reusable,
-            large,
+            large: BufferPool::is_large(received),
         }
     }
 

@@ -167,12 +167,7 @@ impl Upstreams {
         }
         upstream.deadline.clear();
         if !upstream.reader.is_armed() {
-            let buffer = if expects_large {
-                buffers.large()
-            } else {
-                buffers.small()
-            };
-            upstream.reader.arm(buffer, HEADROOM);
+            upstream.reader.arm(buffers.guess(expects_large), HEADROOM);
         }
         // The armed read guards the idle connection: bytes or an end that come now mean it must not be used again.
         if upstream.reader.poll_now().is_some() {
