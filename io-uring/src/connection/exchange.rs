@@ -73,7 +73,7 @@ async fn serve(connection: &mut Connection, lent: &mut Lent, start: usize, end: 
     let Ok(path) = request_path(settings, head, bytes, normal_path) else {
         shard.stats.request_errors.add(1);
         return Outcome {
-            after: connection.refuse(400).await,
+            after: Box::pin(connection.refuse(400)).await,
             used: 0,
         };
     };
@@ -110,7 +110,7 @@ async fn serve(connection: &mut Connection, lent: &mut Lent, start: usize, end: 
             identity: None,
         };
         facts.status = 404;
-        let sent = connection.answer(&reply, head, body).await;
+        let sent = Box::pin(connection.answer(&reply, head, body)).await;
         facts.response_body_bytes = sent.body_bytes;
         finish(
             &shard,
@@ -146,9 +146,7 @@ async fn serve(connection: &mut Connection, lent: &mut Lent, start: usize, end: 
     let grant = match granted {
         Ok(grant) => grant,
         Err(failure) => {
-            let sent = connection
-                .fail(&failure, head, bytes, body, &identity)
-                .await;
+            let sent = Box::pin(connection.fail(&failure, head, bytes, body, &identity)).await;
             facts.response_body_bytes = sent.body_bytes;
             facts.note(failure);
             finish(&shard, &facts, head, bytes, &subject, is_reported(api));

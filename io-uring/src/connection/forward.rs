@@ -56,7 +56,7 @@ pub(super) async fn forward(
     facts: &mut Facts,
 ) -> Outcome {
     let Some(endpoint) = context.api.groups.first().and_then(|group| group.next()) else {
-        return fail(connection, context, Fault::NoEndpoint, body, facts).await;
+        return Box::pin(fail(connection, context, Fault::NoEndpoint, body, facts)).await;
     };
     let request = UpstreamRequest {
         head: context.head,
@@ -94,13 +94,13 @@ pub(super) async fn forward(
                 facts.status = 400;
                 facts.error_message = Some(error.to_string().into());
                 return Outcome {
-                    after: connection.refuse(400).await,
+                    after: Box::pin(connection.refuse(400)).await,
                     used,
                 };
             }
             Attempt::Failed(fault) => {
                 context.shard.stats.upstream_errors.add(1);
-                return fail(connection, context, fault, body, facts).await;
+                return Box::pin(fail(connection, context, fault, body, facts)).await;
             }
         }
     }

@@ -103,14 +103,14 @@ pub(crate) async fn serve(shard: Rc<Shard>, server: usize, stream: TcpStream, pe
             NextHead::Request { start, end } => exchange::run(&mut connection, start, end).await,
             NextHead::Refused(status) => {
                 shard.stats.request_errors.add(1);
-                connection.refuse(status).await
+                Box::pin(connection.refuse(status)).await
             }
             NextHead::Ended => After::Abort,
         };
         connection.served += 1;
         match after {
             After::KeepAlive => continue,
-            After::Close => connection.linger().await,
+            After::Close => Box::pin(connection.linger()).await,
             After::Abort => {}
         }
         break;
@@ -142,5 +142,20 @@ impl Connection {
                 Ok(count) => discarded += count,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn future_bytes<A, B, C, D, F: Future>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_task_of_a_connection_stays_small() {
+        let bytes = future_bytes(serve);
+        assert!(bytes < 4_800, "{bytes} bytes per connection");
     }
 }

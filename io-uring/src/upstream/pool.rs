@@ -97,6 +97,9 @@ impl Upstreams {
         }
     }
 
+    // What is not an idle connection at hand is rare and large, TLS handshake included: it is boxed, so that the task of every connection does
+    // not carry room for it.
+
     /// A connection to `connector`: an idle one if a healthy one is there, else a new one, else the next that comes free. Gives up after
     /// `limit_ms`.
     pub(crate) async fn acquire(
@@ -116,12 +119,12 @@ impl Upstreams {
         }
         if pool.open.get() < pool.connections_max {
             let place = Place::take(&pool, &self.stats);
-            return self.open(connector, place, limit_ms).await;
+            return Box::pin(self.open(connector, place, limit_ms)).await;
         }
         if pool.waiting.borrow().len() >= pool.waiting_max {
             return Err(Fault::PoolExhausted);
         }
-        let offer = self.wait(&pool, limit_ms).await?;
+        let offer = Box::pin(self.wait(&pool, limit_ms)).await?;
         match offer {
             Offer::Connection(upstream) => Ok(Lease {
                 upstream,
@@ -130,7 +133,7 @@ impl Upstreams {
             }),
             Offer::Place(place) => {
                 let left_ms = limit_ms.saturating_sub(self.clock.now_ms() - now_ms).max(1);
-                self.open(connector, place, left_ms).await
+                Box::pin(self.open(connector, place, left_ms)).await
             }
         }
     }
@@ -147,10 +150,10 @@ impl Upstreams {
             self.close_idle(&pool);
         }
         if pool.open.get() >= pool.connections_max {
-            return self.acquire(connector, limit_ms).await;
+            return Box::pin(self.acquire(connector, limit_ms)).await;
         }
         let place = Place::take(&pool, &self.stats);
-        self.open(connector, place, limit_ms).await
+        Box::pin(self.open(connector, place, limit_ms)).await
     }
 
     /// Takes a connection back whose response is complete: hands it to a waiting request, or keeps it.
