@@ -1,0 +1,211 @@
+//! The direction from the client to the backend, and the watch on a client whose request is complete.
+
+use std::io;
+
+use turnpike_core::http::chunked::{ChunkError, ChunkedDecoder, PREFIX_BYTES_MAX};
+
+use super::{Shared, close_chunk};
+use crate::buffer::HEADROOM;
+use crate::connection::Input;
+use crate::driver::{Cut, Deadline, Reader, Writer};
+use crate::worker::Shard;
+
+/// What is left of the request body.
+pub(in crate::connection) enum Remaining {
+    Nothing,
+    Length(u64),
+    Chunked(ChunkedDecoder),
+}
+
+/// The direction from the client to the backend. Once the body is through, it watches the client.
+pub(in crate::connection) struct Upload<'a> {
+    pub(in crate::connection) shard: &'a Shard,
+    pub(in crate::connection) shared: &'a Shared,
+    pub(in crate::connection) client: &'a mut Reader,
+    pub(in crate::connection) client_deadline: &'a Deadline,
+    pub(in crate::connection) input: &'a mut Input,
+    pub(in crate::connection) upstream: &'a mut Writer,
+    pub(in crate::connection) remaining: Remaining,
+    pub(in crate::connection) timeout_ms: u64,
+}
+
+/// Why an upload ended before its exchange. A complete one never ends.
+pub(in crate::connection) enum UploadEnd {
+    /// The client is gone, or its body stopped in the middle.
+    ClientAborted,
+    /// The client's chunks are malformed.
+    BadChunk(ChunkError),
+}
+
+impl Upload<'_> {
+    /// Relays what is left of the body, then watches the client until the exchange is over.
+    pub(in crate::connection) async fn run(&mut self) -> UploadEnd {
+        match self.relay().await {
+            Ok(true) => {
+                self.shared.uploaded.set(true);
+                self.client_deadline.clear();
+            }
+            // The backend takes no more. Its response, or its end, is seen by the other direction.
+            Ok(false) => std::future::pending().await,
+            Err(end) => return end,
+        }
+        watch(self.shard, self.client, self.input).await;
+        UploadEnd::ClientAborted
+    }
+
+    /// `Ok(false)`: the backend's connection failed.
+    async fn relay(&mut self) -> Result<bool, UploadEnd> {
+        loop {
+            if matches!(self.remaining, Remaining::Nothing | Remaining::Length(0)) {
+                return Ok(true);
+            }
+            let (mut buffer, offset) = self.next_piece().await?;
+            let received = buffer.len() - offset;
+            let written = match &mut self.remaining {
+                Remaining::Nothing => return Ok(true),
+                Remaining::Length(left) => {
+                    let taken = (*left).min(received as u64) as usize;
+                    *left -= taken as u64;
+                    self.count(taken);
+                    self.input.keep_ahead(&buffer[offset + taken..]);
+                    let (result, returned) = self
+                        .upstream
+                        .write_all(buffer, offset..offset + taken)
+                        .await;
+                    buffer = returned;
+                    result
+                }
+                Remaining::Chunked(decoder) => {
+                    let decoded = decoder
+                        .decode(&mut buffer[offset..])
+                        .map_err(UploadEnd::BadChunk)?;
+                    self.count(decoded.payload);
+                    self.input.keep_ahead(&buffer[offset + decoded.consumed..]);
+                    if decoded.done {
+                        self.remaining = Remaining::Nothing;
+                    }
+                    let (result, returned) = self
+                        .write_chunk(buffer, offset, decoded.payload, decoded.done)
+                        .await;
+                    buffer = returned;
+                    result
+                }
+            };
+            self.shard.buffers.put(buffer);
+            if written.is_err() {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn count(&self, bytes: usize) {
+        self.shard.stats.upstream_bytes_written.add(bytes as u64);
+        self.shared
+            .request_body_bytes
+            .set(self.shared.request_body_bytes.get() + bytes as u64);
+    }
+
+    async fn write_chunk(
+        &mut self,
+        mut buffer: Vec<u8>,
+        offset: usize,
+        payload: usize,
+        last: bool,
+    ) -> (io::Result<()>, Vec<u8>) {
+        if payload == 0 && !last {
+            return (Ok(()), buffer);
+        }
+        if offset < PREFIX_BYTES_MAX {
+            // A piece that was read as the beginning of something else has no room before it.
+            let mut framed = self.shard.buffers.large();
+            framed.resize(HEADROOM, 0);
+            framed.extend_from_slice(&buffer[offset..offset + payload]);
+            self.shard
+                .buffers
+                .put(std::mem::replace(&mut buffer, framed));
+            return self.write_framed(buffer, HEADROOM, payload, last).await;
+        }
+        self.write_framed(buffer, offset, payload, last).await
+    }
+
+    async fn write_framed(
+        &mut self,
+        mut buffer: Vec<u8>,
+        offset: usize,
+        payload: usize,
+        last: bool,
+    ) -> (io::Result<()>, Vec<u8>) {
+        buffer.truncate(offset + payload);
+        let start = close_chunk(&mut buffer, offset, payload, last);
+        let end = buffer.len();
+        self.upstream.write_all(buffer, start..end).await
+    }
+
+    /// The next bytes from the client, and where they begin in their buffer.
+    async fn next_piece(&mut self) -> Result<(Vec<u8>, usize), UploadEnd> {
+        if !self.input.ahead.is_empty() {
+            return Ok((std::mem::take(&mut self.input.ahead), 0));
+        }
+        if self.input.ended {
+            return Err(UploadEnd::ClientAborted);
+        }
+        self.client_deadline.after(
+            &self.shard.timers,
+            self.shard.clock.now_ms(),
+            self.timeout_ms,
+            Cut::Both,
+        );
+        if !self.client.is_armed() {
+            self.client.arm(self.shard.buffers.large(), HEADROOM);
+        }
+        let offset = self.client.offset();
+        let (result, buffer) = self.client.read().await;
+        match result {
+            Ok(count) if count > 0 => {
+                self.shard.stats.bytes_read.add(count as u64);
+                Ok((buffer, offset))
+            }
+            Ok(_) | Err(_) => {
+                self.shard.buffers.put(buffer);
+                self.input.ended = true;
+                Err(UploadEnd::ClientAborted)
+            }
+        }
+    }
+}
+
+/// Watches a client whose request is complete: returns when the client is gone. Bytes that come are the beginning of its next request and are
+/// kept, one buffer of them; an orderly end of its sending is remembered, and the answer is still due.
+pub(in crate::connection) async fn watch(shard: &Shard, client: &mut Reader, input: &mut Input) {
+    while input.ahead.is_empty() && !input.ended {
+        if !client.is_armed() {
+            client.arm(shard.buffers.guess(input.last_was_large), 0);
+        }
+        let (result, buffer) = client.read().await;
+        match result {
+            Ok(0) => {
+                shard.buffers.put(buffer);
+                input.ended = true;
+            }
+            Ok(count) => {
+                shard.stats.bytes_read.add(count as u64);
+                input.ahead = buffer;
+            }
+            Err(_) => {
+                shard.buffers.put(buffer);
+                input.ended = true;
+                return;
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+impl Input {
+    /// Keeps bytes beyond the end of the body: the beginning of the next request.
+    fn keep_ahead(&mut self, surplus: &[u8]) {
+        if !surplus.is_empty() {
+            self.ahead = surplus.to_vec();
+        }
+    }
+}
