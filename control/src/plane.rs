@@ -73,7 +73,7 @@ pub enum StartError {
     #[error(transparent)]
     NodeApi(#[from] NodeApiError),
     /// A client for the control plane cannot be made (trust store, proxy, …).
-    #[error("the client for the control plane cannot be set up: {0}")]
+    #[error("the client for the control plane cannot be set up")]
     Client(#[from] HttpError),
     /// The address of the reports endpoint cannot be used.
     #[error(transparent)]

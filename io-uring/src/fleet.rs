@@ -58,7 +58,7 @@ pub enum FleetError {
         reason: String,
     },
     /// A server cannot listen.
-    #[error("http server cannot listen on {host}:{port}: {source}")]
+    #[error("http server cannot listen on {host}:{port}")]
     Bind {
         /// Configured host.
         host: String,
@@ -68,7 +68,7 @@ pub enum FleetError {
         source: io::Error,
     },
     /// A thread or its mailbox could not be made.
-    #[error("worker {id} cannot be started: {source}")]
+    #[error("worker {id} cannot be started")]
     Worker {
         /// Worker number.
         id: usize,

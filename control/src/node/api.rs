@@ -37,8 +37,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub enum NodeApiError {
     /// The address cannot be bound.
     #[error(
-        "node API: cannot listen on {host}:{port}: {source}; hint: set services.core.http.port to a free port, \
-         or services.core.http.enabled to false"
+        "node API: cannot listen on {host}:{port} (hint: set services.core.http.port to a free port, or \
+         services.core.http.enabled to false)"
     )]
     Bind {
         /// `services.core.http.host`.
