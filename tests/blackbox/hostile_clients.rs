@@ -1,8 +1,9 @@
 //! Clients that are slow, silent, or take nothing: bounded time, bounded memory, and no harm to the others.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -194,6 +195,54 @@ fn silent_connections_do_not_keep_others_from_being_served() {
             .sum();
         (active <= 1).then_some(())
     });
+}
+
+#[test]
+fn a_client_that_sends_ahead_of_its_answers_costs_no_memory() {
+    const REQUESTS: usize = 20_000;
+    let site = Site::plain();
+    let client = site.client();
+    let mut answers = client.stream().try_clone().expect("the socket is open");
+    let mut requests = client.stream().try_clone().expect("the socket is open");
+    // Half of what a read takes: one read ahead per answer would leave the other half behind each time, 40 MiB in all.
+    let padding = "p".repeat(2_000);
+    let one = format!("GET /api/x HTTP/1.1\r\nHost: h\r\nX-Padding: {padding}\r\n\r\n");
+    let sender = thread::spawn(move || {
+        let some = one.repeat(100);
+        for _ in 0..REQUESTS / 100 {
+            requests.write_all(some.as_bytes()).expect("sent");
+        }
+    });
+    let mut memory = Vec::new();
+    let (mut seen, mut tail) = (0, Vec::new());
+    let mut piece = [0; 65_536];
+    while seen < REQUESTS {
+        let count = match answers.read(&mut piece) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            outcome => outcome.expect("answers"),
+        };
+        assert!(count > 0, "closed after {seen} answers");
+        tail.extend_from_slice(&piece[..count]);
+        seen += tail
+            .windows(9)
+            .filter(|window| window == b"HTTP/1.1 ")
+            .count();
+        tail.drain(..tail.len().saturating_sub(8));
+        if seen / 1_000 > memory.len() {
+            memory.push(site.gateway.process.resident_bytes());
+        }
+    }
+    sender.join().expect("all sent");
+    let growth = memory
+        .iter()
+        .max()
+        .zip(memory.first())
+        .map_or(0, |(most, first)| most - first);
+    assert!(
+        growth <= 8 * MIB,
+        "resident memory grew by {} KiB",
+        growth / 1_024
+    );
 }
 
 #[test]

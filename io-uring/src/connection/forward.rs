@@ -66,6 +66,7 @@ pub(super) async fn forward(
         strip: context.strip,
         identity: context.identity,
     };
+    connection.input.holds_next = context.head.body == RequestBody::None && !body.is_empty();
     write_uri(uri, &request, context.path_info);
     let target = &uri[endpoint.origin.len()..];
     // Read before the body is decoded in place: only a body that is here completely can be sent twice.
@@ -205,6 +206,7 @@ impl Try<'_, '_> {
             }
         };
         *self.used = first.used;
+        self.connection.input.holds_next = first.used < body.len();
         upstream
             .deadline
             .set(&shard.timers, answer_due_ms, Cut::Both);

@@ -57,6 +57,9 @@ struct Input {
     used: usize,
     /// What was read ahead while an exchange was running.
     ahead: Vec<u8>,
+    /// Behind the running exchange's request, `bytes` holds the beginning of the next one: nothing more is read ahead, or a client that sends
+    /// faster than it is answered would fill the memory.
+    holds_next: bool,
     /// The client will send no more.
     ended: bool,
     /// The last request, head and body, was larger than a small buffer.

@@ -175,9 +175,10 @@ impl Upload<'_> {
 }
 
 /// Watches a client whose request is complete: returns when the client is gone. Bytes that come are the beginning of its next request and are
-/// kept, one buffer of them; an orderly end of its sending is remembered, and the answer is still due.
+/// kept, one buffer of them and none when its next request is here already; an orderly end of its sending is remembered, and the answer is
+/// still due.
 pub(in crate::connection) async fn watch(shard: &Shard, client: &mut Reader, input: &mut Input) {
-    while input.ahead.is_empty() && !input.ended {
+    while !input.holds_next && input.ahead.is_empty() && !input.ended {
         if !client.is_armed() {
             client.arm(shard.buffers.guess(input.last_was_large), 0);
         }
