@@ -120,7 +120,7 @@ fn a_backend_that_does_not_read_costs_no_memory() {
     let mut stream = client.stream().try_clone().expect("the socket is open");
     let sent = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&sent);
-    let writer = std::thread::spawn(move || {
+    let writer = thread::spawn(move || {
         let body = bytes(LARGE);
         let head =
             format!("POST /slow/stall HTTP/1.1\r\nHost: h\r\nContent-Length: {LARGE}\r\n\r\n");
@@ -357,7 +357,7 @@ fn a_body_of_tiny_chunks_is_relayed_in_linear_time() {
     let mut client = site.client();
     let mut stream = client.stream().try_clone().expect("the socket is open");
     let started = Instant::now();
-    let writer = std::thread::spawn(move || stream.write_all(&sent));
+    let writer = thread::spawn(move || stream.write_all(&sent));
     let response = client.response();
     assert_eq!(
         response.json()["digest"],
