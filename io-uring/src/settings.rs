@@ -3,7 +3,6 @@
 use turnpike_config::{Config, OverrideMode, PathNormalization, ServerConfig};
 use turnpike_core::http::HeadLimits;
 use turnpike_core::ident::IdFormat;
-use turnpike_core::route::Overlap;
 use turnpike_core::security::ApiKeySettings;
 
 /// Settings shared by all workers.
@@ -25,11 +24,6 @@ pub(crate) struct Settings {
     pub(crate) workers: usize,
     pub(crate) pending_requests_timeout_ms: u64,
     pub(crate) ring_entries: u32,
-    #[expect(
-        dead_code,
-        reason = "the table carries its own order; kept for the banner"
-    )]
-    pub(crate) overlap: Overlap,
 }
 
 /// One server.
@@ -92,11 +86,6 @@ impl Settings {
             workers,
             pending_requests_timeout_ms: config.api.pending_requests_timeout_ms,
             ring_entries: config.runtime.ring_entries,
-            overlap: if config.api.allow_overlapping_context {
-                Overlap::Allowed
-            } else {
-                Overlap::Forbidden
-            },
         }
     }
 }
