@@ -44,6 +44,8 @@ fn plan(id: &str, security: PlanSecurity) -> Plan {
         id: id.into(),
         name: id.into(),
         security,
+        selection_rule: None,
+        flows: Default::default(),
     }
 }
 
@@ -67,6 +69,7 @@ fn api() -> Api {
         groups: [].into(),
         analytics: true,
         reject_null_byte: false,
+        processing: Default::default(),
     }
 }
 

@@ -6,6 +6,10 @@
 //! - [`definition`]: the compiled form of an API (listeners, plans, endpoint groups), never its JSON;
 //! - [`security`]: plan selection and API-key decisions on values that are handed in;
 //! - [`error`]: error keys, their status, and how a failure is rendered;
+//! - [`exchange`], [`flow`], [`policy`]: a request and its response, the flows that run over them, and the policies in them;
+//! - [`el`]: the expression language of conditions and templates;
+//! - [`need`]: what a policy may wait for, and the road to the control thread that meets it;
+//! - [`quota`]: counting against limits;
 //! - [`report`]: one record per request, and the bounded ring that takes it to the control thread;
 //! - [`snapshot`]: the immutable state that workers read, and the cell through which it is swapped.
 //!
@@ -14,10 +18,16 @@
 #![forbid(unsafe_code)]
 
 pub mod definition;
+pub mod el;
 pub mod error;
+pub mod exchange;
+pub mod flow;
 pub mod http;
 pub mod ident;
 pub mod lifecycle;
+pub mod need;
+pub mod policy;
+pub mod quota;
 pub mod report;
 pub mod route;
 pub mod security;

@@ -1,10 +1,12 @@
 //! The immutable state that workers serve from, and the cell through which the control thread replaces it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use crate::definition::{Api, Subscriptions};
+use crate::flow::FlowSet;
 use crate::route::RouteTable;
 
 /// An API with the subscriptions and keys that are valid on it.
@@ -14,6 +16,41 @@ pub struct DeployedApi {
     pub api: Arc<Api>,
     /// Its subscriptions and keys; replaced without touching the API.
     pub subscriptions: Arc<Subscriptions>,
+    /// What surrounds it.
+    pub platform: Arc<Platform>,
+}
+
+/// What surrounds an API: its organization, its environment, and the node. Shared by the APIs of an environment.
+#[derive(Debug, Default)]
+pub struct Platform {
+    /// Flows of the organization.
+    pub flows: FlowSet,
+    /// Dictionaries of the environment, by key.
+    pub dictionaries: BTreeMap<Box<str>, BTreeMap<Box<str>, Box<str>>>,
+    /// Facts of the node, for expressions.
+    pub node: NodeFacts,
+}
+
+/// Facts of the node that expressions read (`#node`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// Node id.
+    pub id: Box<str>,
+    /// Major version of the gateway.
+    pub version: Box<str>,
+    /// Tenant.
+    pub tenant: Option<Box<str>>,
+    /// Sharding tags.
+    pub sharding_tags: Box<[Box<str>]>,
+    /// Zone.
+    pub zone: Option<Box<str>>,
+}
+
+impl DeployedApi {
+    /// Whether requests pass without the chain of policies.
+    pub fn is_plain(&self) -> bool {
+        self.platform.flows.is_empty() && self.api.is_plain()
+    }
 }
 
 /// Everything that a request needs, as of one publication. Never mutated; freed by the last exchange that began on it.

@@ -67,6 +67,8 @@ fn compile(candidate: Candidate<'_>, scope: &mut Scope<'_>) -> Result<Option<Pla
         id: candidate.id.into(),
         name,
         security,
+        selection_rule: None,
+        flows: Default::default(),
     }))
 }
 

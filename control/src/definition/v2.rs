@@ -51,6 +51,7 @@ pub(super) fn compile(
         groups,
         analytics: true,
         reject_null_byte: false,
+        processing: Default::default(),
     })
 }
 

@@ -86,6 +86,7 @@ pub(super) fn compile(
         groups: groups(root, scope)?,
         analytics,
         reject_null_byte,
+        processing: Default::default(),
     })
 }
 

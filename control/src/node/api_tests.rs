@@ -52,6 +52,8 @@ fn api() -> turnpike_core::definition::Api {
             id: "p-1".into(),
             name: "Open".into(),
             security: PlanSecurity::KeyLess,
+            selection_rule: None,
+            flows: Default::default(),
         }]
         .into(),
         groups: [EndpointGroup {
@@ -62,6 +64,7 @@ fn api() -> turnpike_core::definition::Api {
         .into(),
         analytics: true,
         reject_null_byte: false,
+        processing: Default::default(),
     }
 }
 
@@ -105,6 +108,7 @@ pub(in crate::node) fn state(sync: Arc<TestSync>, change: impl FnOnce(&mut Confi
     snapshot.publish(Snapshot {
         revision: 1,
         apis: Box::new([DeployedApi {
+            platform: Default::default(),
             api: Arc::new(api()),
             subscriptions: Arc::default(),
         }]),

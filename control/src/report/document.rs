@@ -207,6 +207,8 @@ fn security(document: &mut Object<'_>, record: &Record<'_>) {
     match record.security_type {
         SecurityType::None => {}
         SecurityType::ApiKey => document.text("security-type", "API_KEY"),
+        SecurityType::Jwt => document.text("security-type", "JWT"),
+        SecurityType::OAuth2 => document.text("security-type", "OAUTH2"),
     }
     document.text_if_any("security-token", record.security_token);
 }

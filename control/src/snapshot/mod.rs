@@ -370,6 +370,7 @@ impl SnapshotBuilder {
             Some(DeployedApi {
                 api,
                 subscriptions: Arc::clone(&entry.subscriptions),
+                platform: Default::default(),
             })
         });
         Snapshot {

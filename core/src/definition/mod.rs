@@ -14,7 +14,10 @@ pub use endpoint::{
 };
 pub use plan::{ApiKey, ApiKeyPlan, ApiKeySource, Plan, PlanSecurity, Subscription, Subscriptions};
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use crate::flow::{Cors, FlowSet, ResponseTemplates};
 
 /// Which of the reference's three execution engines an API asks for (contract request-lifecycle, head).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,4 +77,41 @@ pub struct Api {
     pub analytics: bool,
     /// `requestValidation.rejectNullByte` of the first HTTP listener.
     pub reject_null_byte: bool,
+    /// Everything that happens to a request besides routing and forwarding.
+    pub processing: Processing,
+}
+
+/// What happens to a request besides routing and forwarding.
+#[derive(Debug, Default)]
+pub struct Processing {
+    /// Flows of the API.
+    pub flows: FlowSet,
+    /// `flowExecution.matchRequired`.
+    pub match_required: bool,
+    /// CORS.
+    pub cors: Option<Box<Cors>>,
+    /// Response templates.
+    pub templates: ResponseTemplates,
+    /// Properties, for expressions; values as written.
+    pub properties: BTreeMap<Box<str>, Box<str>>,
+    /// Path mappings of the analytics, as written.
+    pub path_mappings: Box<[Box<str>]>,
+    /// Some plan or flow needs the chain of policies even where no flow does: a JWT plan, a selection rule, CORS, templates.
+    pub needs_chain: bool,
+}
+
+impl Api {
+    /// Whether requests pass without the chain of policies: key-less and API-key plans, no flow, no CORS, no template.
+    pub fn is_plain(&self) -> bool {
+        let processing = &self.processing;
+        !processing.needs_chain
+            && processing.flows.is_empty()
+            && !processing.match_required
+            && processing.cors.is_none()
+            && processing.templates.by_key.is_empty()
+            && self
+                .plans
+                .iter()
+                .all(|plan| plan.flows.is_empty() && plan.selection_rule.is_none())
+    }
 }

@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::el::Template;
+use crate::flow::FlowSet;
+
 /// A served plan.
 #[derive(Debug)]
 pub struct Plan {
@@ -12,6 +15,10 @@ pub struct Plan {
     pub name: Box<str>,
     /// How a consumer proves that it may use the plan.
     pub security: PlanSecurity,
+    /// `selectionRule`: the plan is tried only when it holds.
+    pub selection_rule: Option<Template>,
+    /// Flows of the plan.
+    pub flows: FlowSet,
 }
 
 /// Security of a plan. Further kinds (JWT, OAuth2, mTLS) refuse their API at deployment until they are built.

@@ -1,6 +1,35 @@
 //! The error keys that the gateway itself emits (contract request-lifecycle 7.6).
 
+use std::borrow::Cow;
+
 use super::Source;
+
+/// The key of a failure: one of the gateway's own, or a policy's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FailureKey {
+    /// One of the gateway's own.
+    Gateway(ErrorKey),
+    /// A policy's.
+    Policy(Cow<'static, str>),
+}
+
+impl FailureKey {
+    /// The key as written in reports and templates.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Gateway(key) => key.as_str(),
+            Self::Policy(key) => key,
+        }
+    }
+
+    /// The umbrella key whose response template applies when this key has none.
+    pub fn parent(&self) -> Option<&'static str> {
+        match self {
+            Self::Gateway(key) => key.parent().map(ErrorKey::as_str),
+            Self::Policy(_) => None,
+        }
+    }
+}
 
 /// An error key: the same word in reports, response templates and logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,6 +59,12 @@ pub enum ErrorKey {
     GatewayClientStreamEndedEarly,
     ClientAbortedDuringRequestError,
     ClientAbortedDuringResponseError,
+    FlowExecutionFlowMatchedFailure,
+    CorsPreflightFailed,
+    InvalidHttpMethod,
+    GatewayPolicyInternalError,
+    GatewayRequestBodyTooLarge,
+    GatewayResponseBodyTooLarge,
 }
 
 impl ErrorKey {
@@ -59,13 +94,24 @@ impl ErrorKey {
             Self::GatewayClientStreamEndedEarly => "GATEWAY_CLIENT_STREAM_ENDED_EARLY",
             Self::ClientAbortedDuringRequestError => "CLIENT_ABORTED_DURING_REQUEST_ERROR",
             Self::ClientAbortedDuringResponseError => "CLIENT_ABORTED_DURING_RESPONSE_ERROR",
+            Self::FlowExecutionFlowMatchedFailure => "FLOW_EXECUTION_FLOW_MATCHED_FAILURE",
+            Self::CorsPreflightFailed => "CORS_PREFLIGHT_FAILED",
+            Self::InvalidHttpMethod => "INVALID_HTTP_METHOD",
+            Self::GatewayPolicyInternalError => "GATEWAY_POLICY_INTERNAL_ERROR",
+            Self::GatewayRequestBodyTooLarge => "GATEWAY_REQUEST_BODY_TOO_LARGE",
+            Self::GatewayResponseBodyTooLarge => "GATEWAY_RESPONSE_BODY_TOO_LARGE",
         }
     }
 
     /// HTTP status of the answer; 499 is only reported, never sent.
     pub fn status(self) -> u16 {
         match self {
-            Self::RequestNullByteRejected => 400,
+            Self::RequestNullByteRejected | Self::CorsPreflightFailed | Self::InvalidHttpMethod => {
+                400
+            }
+            Self::FlowExecutionFlowMatchedFailure => 404,
+            Self::GatewayRequestBodyTooLarge => 413,
+            Self::GatewayPolicyInternalError => 500,
             Self::GatewayPlanUnresolvable | Self::ApiKeyMissing | Self::ApiKeyInvalid => 401,
             Self::ClientAbortedDuringRequestError | Self::ClientAbortedDuringResponseError => 499,
             Self::GatewayClientConnectionRefused
@@ -75,7 +121,8 @@ impl ErrorKey {
             | Self::GatewayClientConnectionReset
             | Self::GatewayClientConnectionClosed
             | Self::GatewayClientConnectionError
-            | Self::GatewayClientStreamEndedEarly => 502,
+            | Self::GatewayClientStreamEndedEarly
+            | Self::GatewayResponseBodyTooLarge => 502,
             Self::GatewayPlanResolutionFailure
             | Self::NoEndpointFound
             | Self::GatewayClientConnectionPoolExhausted => 503,
@@ -95,6 +142,10 @@ impl ErrorKey {
                 Some("Unauthorized")
             }
             Self::GatewayPlanResolutionFailure => Some("Temporarily Unavailable"),
+            Self::InvalidHttpMethod => Some(
+                "Http method cannot be overridden because ATTR_REQUEST_METHOD attribute is invalid",
+            ),
+            Self::GatewayRequestBodyTooLarge => Some("The request body is too large"),
             _ => None,
         }
     }
@@ -121,13 +172,18 @@ impl ErrorKey {
     /// Who failed.
     pub fn source(self) -> Source {
         match self {
-            Self::RequestTimeout | Self::GatewayPlanResolutionFailure | Self::NoEndpointFound => {
-                Source::Gateway
-            }
+            Self::RequestTimeout
+            | Self::GatewayPlanResolutionFailure
+            | Self::InvalidHttpMethod
+            | Self::GatewayPolicyInternalError
+            | Self::NoEndpointFound => Source::Gateway,
             Self::RequestNullByteRejected
             | Self::GatewayPlanUnresolvable
             | Self::ApiKeyMissing
             | Self::ApiKeyInvalid
+            | Self::FlowExecutionFlowMatchedFailure
+            | Self::CorsPreflightFailed
+            | Self::GatewayRequestBodyTooLarge
             | Self::ClientAbortedDuringRequestError
             | Self::ClientAbortedDuringResponseError => Source::Client,
             _ => Source::Upstream,

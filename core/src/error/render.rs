@@ -18,7 +18,7 @@ pub fn render<'a>(
     body: &mut Vec<u8>,
 ) -> Rendered {
     let close = !(400..500).contains(&failure.status);
-    let Some(message) = failure.message else {
+    let Some(message) = &failure.message else {
         return Rendered {
             content_type: None,
             close,
@@ -28,7 +28,13 @@ pub fn render<'a>(
         memchr::memmem::find(value, b"application/json").is_some()
             || memchr::memmem::find(value, b"*/*").is_some()
     });
-    if json {
+    if json && failure.is_json {
+        body.extend_from_slice(message.as_bytes());
+        Rendered {
+            content_type: Some("application/json"),
+            close,
+        }
+    } else if json {
         body.extend_from_slice(b"{\"message\":\"");
         for byte in message.bytes() {
             if matches!(byte, b'"' | b'\\') {

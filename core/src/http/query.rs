@@ -23,6 +23,29 @@ pub fn value<'q>(query: &'q [u8], wanted: &[u8]) -> Option<&'q [u8]> {
         .map(|parameter| parameter.get(wanted.len() + 1..).unwrap_or_default())
 }
 
+/// The text of a raw name or value: `+` is a space, `%XX` a byte. What is not UTF-8 then is replaced; a `%` without two digits stays.
+pub fn decode(raw: &[u8]) -> std::borrow::Cow<'_, str> {
+    if !raw.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        return String::from_utf8_lossy(raw);
+    }
+    let digit = |at: usize| raw.get(at).and_then(|byte| (*byte as char).to_digit(16));
+    let mut text = Vec::with_capacity(raw.len());
+    let mut at = 0;
+    while at < raw.len() {
+        match (raw[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                text.push((high * 16 + low) as u8);
+                at += 3;
+                continue;
+            }
+            (b'+', ..) => text.push(b' '),
+            (byte, ..) => text.push(byte),
+        }
+        at += 1;
+    }
+    String::from_utf8_lossy(&text).into_owned().into()
+}
+
 /// Appends to the URI in `out` the parameters of `request`, then those of `target`, without those called `strip`. The first one
 /// is joined by `?`.
 pub fn write(out: &mut Vec<u8>, request: &[u8], target: &[u8], strip: Option<&[u8]>) {
@@ -119,6 +142,21 @@ mod tests {
                 expected,
                 "{request:?} {target:?}"
             );
+        }
+    }
+
+    #[test]
+    fn names_and_values_are_decoded() {
+        for (raw, text) in [
+            ("a", "a"),
+            ("a+b%20c", "a b c"),
+            ("%C3%A9", "é"),
+            ("%", "%"),
+            ("%4", "%4"),
+            ("%zz", "%zz"),
+            ("%FF", "\u{fffd}"),
+        ] {
+            assert_eq!(decode(raw.as_bytes()), text, "{raw}");
         }
     }
 

@@ -15,6 +15,10 @@ pub enum SecurityType {
     None,
     /// An API key.
     ApiKey,
+    /// A JSON web token.
+    Jwt,
+    /// An OAuth2 access token.
+    OAuth2,
 }
 
 /// One finished request. Texts borrow from the worker's buffers, or from the ring after decoding.
@@ -165,6 +169,8 @@ impl<'a> Record<'a> {
         let security = match self.security_type {
             SecurityType::None => 0_u8,
             SecurityType::ApiKey => 1,
+            SecurityType::Jwt => 2,
+            SecurityType::OAuth2 => 3,
         };
         out.extend_from_slice(&[engine, security]);
         out.extend_from_slice(&self.status.to_le_bytes());
@@ -223,6 +229,8 @@ impl<'a> Record<'a> {
             security_type: match security {
                 0 => SecurityType::None,
                 1 => SecurityType::ApiKey,
+                2 => SecurityType::Jwt,
+                3 => SecurityType::OAuth2,
                 _ => return None,
             },
             request_id: texts[0],

@@ -17,8 +17,10 @@
 //! unknown keys as well. All of these are 401 `Unauthorized` to the client.
 
 mod api_key;
+mod chain;
 
 pub use api_key::bearer_token;
+pub use chain::{Selection, Selector};
 
 use crate::definition::{Api, ApiKey, Plan, PlanSecurity, Subscription, Subscriptions};
 use crate::error::{ErrorKey, Failure};

@@ -47,6 +47,15 @@ fn plan(id: &str, security: PlanSecurity) -> Plan {
         id: id.into(),
         name: id.into(),
         security,
+        selection_rule: None,
+        flows: Default::default(),
+    }
+}
+
+fn gateway_key(failure: &Failure) -> ErrorKey {
+    match failure.key {
+        Some(crate::error::FailureKey::Gateway(key)) => key,
+        _ => panic!("{failure:?} has no key of the gateway"),
     }
 }
 
@@ -77,6 +86,7 @@ fn api(plans: Vec<Plan>) -> Api {
         groups: [].into(),
         analytics: true,
         reject_null_byte: false,
+        processing: Default::default(),
     }
 }
 
@@ -133,11 +143,11 @@ fn answer(
         Ok(grant) => Ok((grant.plan.id.to_string(), grant.application_id.to_owned())),
         Err(failure) => {
             assert_eq!(
-                (failure.status, failure.message),
+                (failure.status, failure.message.as_deref()),
                 (401, Some("Unauthorized"))
             );
             Err((
-                failure.key.expect("a key"),
+                gateway_key(&failure),
                 failure.cause.expect("a cause").into(),
             ))
         }
@@ -289,7 +299,7 @@ fn a_key_that_is_not_text_is_refused() {
         ApiKeySettings::default(),
     );
     let failure = select(&api, &store, &Bytes, &settings, NOW_MS).expect_err("refused");
-    assert_eq!(failure.key, Some(ErrorKey::GatewayPlanUnresolvable));
+    assert_eq!(failure.key_str(), "GATEWAY_PLAN_UNRESOLVABLE");
 }
 
 #[test]

@@ -322,7 +322,7 @@ impl Try<'_, '_> {
             }
             Either::Second(DownloadEnd::CutShort(fault)) => {
                 shard.stats.upstream_errors.add(1);
-                self.facts.error_key = ErrorKey::GatewayClientStreamEndedEarly.as_str();
+                self.facts.error_key = ErrorKey::GatewayClientStreamEndedEarly.as_str().into();
                 self.facts.error_message = Some(fault.to_string().into());
                 self.cut()
             }

@@ -1,8 +1,10 @@
 //! What is known of an exchange when it ends, as its report and its counters.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use turnpike_core::definition::Api;
+use turnpike_core::error::FailureKey;
 use turnpike_core::http::{Known, RequestHead};
 use turnpike_core::report::{Record, SecurityType};
 
@@ -26,7 +28,7 @@ pub(super) struct Facts {
     pub(super) ttfb_ns: Option<u64>,
     /// From the call to the last byte.
     pub(super) endpoint_ns: Option<u64>,
-    pub(super) error_key: &'static str,
+    pub(super) error_key: Cow<'static, str>,
     pub(super) error_message: Option<Box<str>>,
 }
 
@@ -43,7 +45,7 @@ impl Facts {
             connect_ns: None,
             ttfb_ns: None,
             endpoint_ns: None,
-            error_key: "",
+            error_key: Cow::Borrowed(""),
             error_message: None,
         }
     }
@@ -51,9 +53,11 @@ impl Facts {
     /// Notes a failure that the client got, or would have got.
     pub(super) fn note(&mut self, failure: turnpike_core::error::Failure) {
         self.status = failure.status;
-        self.error_key = failure
-            .key
-            .map_or("", turnpike_core::error::ErrorKey::as_str);
+        self.error_key = match failure.key {
+            None => Cow::Borrowed(""),
+            Some(FailureKey::Gateway(key)) => Cow::Borrowed(key.as_str()),
+            Some(FailureKey::Policy(key)) => key,
+        };
         self.error_message = failure.cause;
     }
 }
@@ -133,7 +137,7 @@ pub(super) fn finish(
             SecurityType::ApiKey
         },
         security_token: subject.security_token,
-        error_key: facts.error_key,
+        error_key: &facts.error_key,
         error_message: facts.error_message.as_deref().unwrap_or_default(),
     };
     shard.report(&record);

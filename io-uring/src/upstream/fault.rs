@@ -57,12 +57,7 @@ impl Fault {
         };
         match key {
             Some(key) => Failure::of(key).because(cause),
-            None => Failure {
-                status: 503,
-                key: None,
-                message: None,
-                cause: Some(cause.into()),
-            },
+            None => Failure::status(503).because(cause),
         }
     }
 
@@ -130,10 +125,15 @@ impl std::fmt::Display for Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use turnpike_core::error::FailureKey;
 
     fn answer(fault: Fault, engine: Engine) -> (u16, Option<&'static str>) {
         let failure = fault.into_failure(engine);
-        (failure.status, failure.key.map(ErrorKey::as_str))
+        let key = match failure.key {
+            Some(FailureKey::Gateway(key)) => Some(key.as_str()),
+            _ => None,
+        };
+        (failure.status, key)
     }
 
     #[test]

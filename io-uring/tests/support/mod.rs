@@ -56,6 +56,8 @@ fn api(backend: SocketAddr, read_timeout_ms: u32) -> Api {
             id: "free".into(),
             name: "Free".into(),
             security: PlanSecurity::KeyLess,
+            selection_rule: None,
+            flows: Default::default(),
         }]
         .into(),
         groups: [EndpointGroup {
@@ -78,6 +80,7 @@ fn api(backend: SocketAddr, read_timeout_ms: u32) -> Api {
         .into(),
         analytics: true,
         reject_null_byte: false,
+        processing: Default::default(),
     }
 }
 
@@ -100,6 +103,7 @@ pub(crate) fn start(backend: SocketAddr, driver: DriverChoice, read_timeout_ms: 
         revision: 1,
         routes: Arc::new(routes.build()),
         apis: [DeployedApi {
+            platform: Default::default(),
             api,
             subscriptions: Arc::new(Subscriptions::default()),
         }]

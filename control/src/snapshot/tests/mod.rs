@@ -20,6 +20,8 @@ fn build_api(id: &str, revision: u64, listeners: Vec<ListenerPath>, plans: &[&st
         id: (*id).into(),
         name: (*id).into(),
         security: PlanSecurity::ApiKey(ApiKeyPlan::default()),
+        selection_rule: None,
+        flows: Default::default(),
     };
     Arc::new(Api {
         id: id.into(),
@@ -35,6 +37,7 @@ fn build_api(id: &str, revision: u64, listeners: Vec<ListenerPath>, plans: &[&st
         groups: Box::default(),
         analytics: true,
         reject_null_byte: false,
+        processing: Default::default(),
     })
 }
 

@@ -130,11 +130,14 @@ impl Deployer for FakeGateway {
                     id: plan.id.as_str().into(),
                     name: "plan".into(),
                     security: PlanSecurity::ApiKey(ApiKeyPlan::default()),
+                    selection_rule: None,
+                    flows: Default::default(),
                 })
                 .collect(),
             groups: Box::default(),
             analytics: true,
             reject_null_byte: false,
+            processing: Default::default(),
         };
         Ok(FakeCompiled {
             api: Arc::new(api),

@@ -1,0 +1,37 @@
+//! The expression language: templates compiled once at deployment, evaluated on values that an exchange lends (contract
+//! expression-language).
+//!
+//! A configured text is a [`Template`]: literal text mixed with expressions. It sees the world through a [`Scope`] of variables;
+//! what a variable holds is a [`Value`], and anything with properties of its own is an [`Object`] or a [`Lookup`]. Nothing is
+//! reflective: a property or method that is not listed does not exist.
+
+mod error;
+mod template;
+mod value;
+
+pub use error::{ElError, ElErrorKind};
+pub use template::{Needs, Template};
+pub use value::{Lookup, Map, Object, Value};
+
+/// Variables by name, such as `request` or `context`.
+pub trait Scope {
+    /// The variable's value; [`Value::Null`] when there is none of this name.
+    fn variable(&self, name: &str) -> Value<'_>;
+}
+
+/// A scope with a few more variables in front of another one, such as `error` in a response template.
+pub struct Overlay<'a> {
+    /// Asked second.
+    pub base: &'a dyn Scope,
+    /// Asked first.
+    pub extra: &'a [(&'a str, Value<'a>)],
+}
+
+impl Scope for Overlay<'_> {
+    fn variable(&self, name: &str) -> Value<'_> {
+        match self.extra.iter().find(|(extra, _)| *extra == name) {
+            Some((_, value)) => value.clone(),
+            None => self.base.variable(name),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The response of an exchange.
+
+use super::{Body, Headers};
+use crate::http::{ResponseBody, ResponseHead};
+
+/// The response, as policies see and change it. Before the backend has answered it holds what policies prepared: fields set in the
+/// request phase go out beside the backend's. Reused from exchange to exchange.
+#[derive(Debug, Default)]
+pub struct Response {
+    /// Status; 0 until somebody sets one.
+    pub status: u16,
+    /// Reason phrase; empty means the standard one.
+    pub reason: Vec<u8>,
+    /// Header fields.
+    pub headers: Headers,
+    /// Body. A body that is [`Body::Buffered`] is sent with its own length, whatever the backend announced.
+    pub body: Body,
+    /// Fields that policies had prepared before the backend answered.
+    prepared: Option<usize>,
+}
+
+impl Response {
+    /// Forgets everything; keeps the memory.
+    pub fn clear(&mut self) {
+        self.status = 0;
+        self.reason.clear();
+        self.headers.clear();
+        self.body = Body::None;
+        self.prepared = None;
+    }
+
+    /// Takes over the head of the backend's response, of which `bytes` are what it was parsed from. Fields that policies prepared stay in
+    /// front.
+    pub fn receive(&mut self, head: &ResponseHead, bytes: &[u8]) {
+        self.prepared = Some(self.headers.len());
+        self.status = head.status;
+        self.reason.clear();
+        self.reason.extend_from_slice(head.reason.of(bytes));
+        self.headers.append_received(&head.fields, bytes);
+        self.body = match head.body {
+            ResponseBody::None => Body::None,
+            _ => Body::Streaming,
+        };
+    }
+
+    /// Forgets the backend's response, because the backend is called again. Fields that policies prepared stay.
+    pub fn forget(&mut self) {
+        if let Some(prepared) = self.prepared.take() {
+            self.headers.truncate(prepared);
+        }
+        self.status = 0;
+        self.reason.clear();
+        self.body = Body::None;
+    }
+}

@@ -1,0 +1,81 @@
+//! What a policy is built from.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::Policy;
+
+/// Why a configuration cannot be used. The deployment is refused with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{member}: {reason}")]
+pub struct ConfigError {
+    /// Path inside the configuration, such as `addHeaders[0].name`; empty for the whole.
+    pub member: String,
+    /// What was expected and what was found.
+    pub reason: String,
+}
+
+impl ConfigError {
+    /// An error about a member.
+    pub fn new(member: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            member: member.into(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// A resource of an API, by its type.
+#[derive(Debug, Clone)]
+pub struct Resource {
+    /// `type`, such as `cache` or `oauth2`.
+    pub kind: Box<str>,
+    /// What was built for it: a type of the module that knows the resource.
+    pub instance: Arc<dyn std::any::Any + Send + Sync>,
+}
+
+/// What the deployment knows when a step is built.
+pub struct Builder<'a> {
+    /// `configuration` of the step; [`Value::Null`] when absent, which means all defaults.
+    pub configuration: &'a Value,
+    /// Whether the API runs on the old V2 engine, where some policies differ.
+    pub legacy_engine: bool,
+    /// Resources of the API that are enabled, by name.
+    pub resources: &'a HashMap<Box<str>, Resource>,
+    /// What the gateway lends to policies.
+    pub gateway: &'a GatewayParts,
+}
+
+/// What the gateway lends to policies, made once per process.
+#[derive(Debug, Default)]
+pub struct GatewayParts {
+    /// Settings below `policy.` and other free settings that policies read, by their full name.
+    pub settings: HashMap<String, String>,
+    /// Environment variables that policies may read (`AWS_…`).
+    pub environment: HashMap<String, String>,
+}
+
+impl Builder<'_> {
+    /// The configuration as `T`; an absent one is `T`'s default through its serde defaults.
+    pub fn configuration<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        let empty = Value::Object(serde_json::Map::new());
+        let value = if self.configuration.is_null() {
+            &empty
+        } else {
+            self.configuration
+        };
+        serde_path_to_error::deserialize(value).map_err(|error| {
+            let member = match error.path().to_string() {
+                path if path == "." => String::new(),
+                path => path,
+            };
+            ConfigError::new(member, error.into_inner().to_string())
+        })
+    }
+}
+
+/// Builds a policy from its configuration.
+pub type Build = fn(&Builder<'_>) -> Result<Arc<dyn Policy>, ConfigError>;
