@@ -14,6 +14,7 @@ use turnpike_config::cpu::{CpuFacts, CpuPlan};
 use turnpike_control::node::DriverInfo;
 use turnpike_control::{ControlPlane, ControlPlaneInput};
 use turnpike_core::lifecycle::{Lifecycle, Stage};
+use turnpike_core::need::link::link;
 use turnpike_core::report::ring;
 use turnpike_core::snapshot::SnapshotCell;
 use turnpike_core::stats::WorkerStats;
@@ -53,11 +54,15 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<ExitCode> {
     let mut inputs = Vec::new();
     let mut workers = Vec::new();
     let mut receivers = Vec::new();
+    let mut links = Vec::new();
     for _ in &plan.workers {
         let (sender, receiver) = ring(config.runtime.report_ring_bytes);
+        let (worker_end, control_end) = link();
+        links.push(control_end);
         let stats = Arc::new(WorkerStats::new());
         inputs.push(WorkerInput {
             reports: sender,
+            link: worker_end,
             stats: Arc::clone(&stats),
         });
         workers.push(stats);
@@ -77,6 +82,7 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<ExitCode> {
         snapshots,
         workers,
         reports: receivers,
+        links,
         driver: DriverInfo {
             driver: fleet.driver().kind.to_string(),
             reason: fleet.driver().reason.clone(),

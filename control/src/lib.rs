@@ -21,6 +21,7 @@
 pub mod bridge;
 pub mod cloud_gate;
 pub mod definition;
+pub mod errand;
 pub mod license;
 pub mod node;
 mod plane;

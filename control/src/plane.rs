@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use turnpike_config::Config;
 use turnpike_core::lifecycle::{Lifecycle, Stage};
+use turnpike_core::need::link::ControlEnd;
 use turnpike_core::report::ReportReceiver;
 use turnpike_core::snapshot::SnapshotCell;
 use turnpike_core::stats::WorkerStats;
@@ -50,6 +51,8 @@ pub struct ControlPlaneInput {
     pub workers: Vec<Arc<WorkerStats>>,
     /// Report rings of the workers.
     pub reports: Vec<ReportReceiver>,
+    /// Links of the workers, in worker order.
+    pub links: Vec<ControlEnd>,
     /// The workers' driver.
     pub driver: DriverInfo,
     /// Addresses that the workers bound.
@@ -112,6 +115,7 @@ impl ControlPlane {
             snapshots,
             workers,
             reports,
+            links,
             driver,
             listeners,
             ..
@@ -120,6 +124,7 @@ impl ControlPlane {
         let (stop_reports, reports_stopped) = watch::channel(false);
         let (stop_node_api, node_api_stopped) = watch::channel(false);
         let clock = system_clock();
+        drop(links);
         let mut tasks = JoinSet::new();
 
         let identity = Arc::new(NodeIdentity {

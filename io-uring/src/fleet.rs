@@ -10,6 +10,7 @@ use tracing::error;
 use turnpike_config::Config;
 use turnpike_config::cpu::CpuPlan;
 use turnpike_core::lifecycle::Lifecycle;
+use turnpike_core::need::link::WorkerEnd;
 use turnpike_core::report::ReportSender;
 use turnpike_core::snapshot::SnapshotCell;
 use turnpike_core::stats::WorkerStats;
@@ -29,6 +30,8 @@ const BIND_PAUSE: Duration = Duration::from_millis(100);
 pub struct WorkerInput {
     /// The worker's end of its report ring.
     pub reports: ReportSender,
+    /// The worker's end of its link to the control thread.
+    pub link: WorkerEnd,
     /// The worker's counters.
     pub stats: Arc<WorkerStats>,
 }
@@ -130,6 +133,7 @@ impl Fleet {
                     snapshots: Arc::clone(&options.snapshots),
                     stats: input.stats,
                     reports: input.reports,
+                    link: input.link,
                     seed: seed().map_err(failed)?,
                 },
                 driver: driver.kind,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tracing::warn;
 use turnpike_core::ident::{IdGenerator, IdText};
 use turnpike_core::lifecycle::Lifecycle;
+use turnpike_core::need::link::WorkerEnd;
 use turnpike_core::report::{PushOutcome, Record, ReportSender};
 use turnpike_core::snapshot::{Snapshot, SnapshotCell};
 use turnpike_core::stats::WorkerStats;
@@ -28,6 +29,7 @@ pub(crate) struct Parts {
     pub(crate) snapshots: Arc<SnapshotCell>,
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) reports: ReportSender,
+    pub(crate) link: WorkerEnd,
     pub(crate) seed: [u64; 4],
 }
 
@@ -66,6 +68,7 @@ pub(crate) struct Shard {
     snapshots: Arc<SnapshotCell>,
     current: RefCell<Rc<PinnedSnapshot>>,
     reports: RefCell<ReportSender>,
+    link: RefCell<WorkerEnd>,
     ids: RefCell<IdGenerator>,
     accept_warned_ms: Cell<u64>,
 }
@@ -89,6 +92,7 @@ impl Shard {
             snapshots: parts.snapshots,
             current: RefCell::new(Rc::new(PinnedSnapshot(current))),
             reports: RefCell::new(parts.reports),
+            link: RefCell::new(parts.link),
             ids: RefCell::new(IdGenerator::new(parts.seed)),
             accept_warned_ms: Cell::new(0),
         }

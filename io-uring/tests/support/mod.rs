@@ -122,6 +122,7 @@ pub(crate) fn start(backend: SocketAddr, driver: DriverChoice, read_timeout_ms: 
         lifecycle: Arc::new(Lifecycle::new()),
         inputs: vec![WorkerInput {
             reports: sender,
+            link: turnpike_core::need::link::link().0,
             stats: Arc::clone(&stats),
         }],
     })
