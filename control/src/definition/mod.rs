@@ -17,6 +17,7 @@ mod endpoint;
 mod flow;
 mod header;
 mod http;
+mod keystore;
 mod plan;
 mod plan_order;
 mod properties;
