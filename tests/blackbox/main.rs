@@ -8,6 +8,7 @@
 mod support;
 
 mod backend_faults;
+mod backend_proxies;
 mod backend_tls;
 mod definitions;
 mod hostile_clients;

@@ -10,7 +10,7 @@ mod plan;
 pub use balance::{Balancing, LoadBalancer};
 pub use endpoint::{
     AddressCell, Addresses, ClientCertificate, Connector, ConnectorId, ConnectorOptions, Endpoint,
-    EndpointGroup, TlsSettings,
+    EndpointGroup, ForwardProxy, ProxyKind, TlsSettings,
 };
 pub use plan::{ApiKey, ApiKeyPlan, ApiKeySource, Plan, PlanSecurity, Subscription, Subscriptions};
 
