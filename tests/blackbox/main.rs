@@ -18,6 +18,7 @@ mod ops_node;
 mod ops_quickstart;
 mod ops_settings;
 mod ops_shutdown;
+mod policy_chain;
 mod request_bodies;
 mod request_heads;
 mod request_routing;
