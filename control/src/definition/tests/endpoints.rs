@@ -81,7 +81,8 @@ fn both_versions_compile_to_the_same_endpoint() {
             idle_timeout_ms: 5_000,
             connections_max,
             ..ConnectorOptions::default()
-        };
+            proxy: None,
+    };
         assert_eq!(connector.options, expected);
     }
 }
