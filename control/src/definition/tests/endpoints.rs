@@ -81,8 +81,7 @@ fn both_versions_compile_to_the_same_endpoint() {
             idle_timeout_ms: 5_000,
             connections_max,
             ..ConnectorOptions::default()
-            proxy: None,
-    };
+        };
         assert_eq!(connector.options, expected);
     }
 }
@@ -109,6 +108,7 @@ fn every_http_option_is_read() {
         wait_queue_max: 6,
         connection_lifetime_max_ms: 7,
         response_head_bytes_max: 8,
+        proxy: None,
     };
     assert_eq!(first(&v4_api).connector.options, expected);
     assert!(
