@@ -105,6 +105,7 @@ impl DocumentWriter {
         document.text("host", record.host);
         document.text("uri", record.uri);
         document.text("path-info", record.path_info);
+        document.text_if_any("mapped-path", record.mapped_path);
         // Filled only behind an ingest pipeline that parses it; the index expects the member all the same.
         document.text("user-agent", "");
         document.number("request-content-length", record.request_body_bytes);
@@ -149,6 +150,7 @@ impl DocumentWriter {
         document.number("gateway-latency-ms", ms(latency_ns));
         document.number("gateway-response-time-ns", record.response_time_ns);
         document.number("gateway-latency-ns", latency_ns);
+        document.text_if_any("user", record.user);
         security(document, record);
         document.text_if_any("zone", &self.zone);
         if let Some(key) = error_key(record) {
@@ -156,6 +158,7 @@ impl DocumentWriter {
             document.text_if_any("error-message", record.error_message);
             component(document, key, record.endpoint);
         }
+        warnings(document, record);
     }
 
     fn request(&self, document: &mut Object<'_>, record: &Record<'_>, timestamp: [u8; 24]) {
@@ -184,8 +187,10 @@ impl DocumentWriter {
         document.text_if_any("endpoint", record.endpoint);
         document.text_if_any("tenant", &self.tenant);
         document.text("path", record.path_info);
+        document.text_if_any("mapped-path", record.mapped_path);
         document.text("host", record.host);
         document.text("user-agent", "");
+        document.text_if_any("user", record.user);
         security(document, record);
         document.text_if_any("subscription", record.subscription_id);
         document.text_if_any("zone", &self.zone);
@@ -194,6 +199,7 @@ impl DocumentWriter {
             document.text_if_any("message", record.error_message);
             component(document, key, record.endpoint);
         }
+        warnings(document, record);
     }
 }
 
@@ -228,6 +234,20 @@ fn component(document: &mut Object<'_>, key: &str, endpoint: &str) {
     } else {
         document.text("error-component-name", "Unknown component");
     }
+}
+
+fn warnings(document: &mut Object<'_>, record: &Record<'_>) {
+    if record.warnings.is_empty() {
+        return;
+    }
+    document.objects(
+        "warnings",
+        record.warnings.iter(),
+        |warning, (key, message)| {
+            warning.text("key", key);
+            warning.text("message", message);
+        },
+    );
 }
 
 /// What the gateway itself added to the time.

@@ -1,9 +1,10 @@
-//! Our own metrics: latency with buckets, each worker, synchronisation, reports.
+//! Our own metrics: latency with buckets, each worker, policies, synchronisation, reports.
 
-use turnpike_core::stats::{Cell, LATENCY_BUCKETS_US, WorkerStats};
+use turnpike_core::policy::registry::REGISTRY;
+use turnpike_core::stats::{Cell, LATENCY_BUCKETS_US, PolicyCell, WorkerStats};
 
 use super::exposition::{Exposition, Kind};
-use super::{Merged, NO_LABELS, Workers, sum};
+use super::{Merged, NO_LABELS, Workers, seconds, sum};
 use crate::node::NodeState;
 use crate::node::inventory::unix_ms;
 use crate::report::DropReason;
@@ -85,6 +86,41 @@ pub(super) fn workers(page: &mut Exposition, workers: &Workers) {
         for (index, worker) in workers.iter().enumerate() {
             page.value(name, &[("worker", index.to_string())], value(worker));
         }
+    }
+}
+
+/// Executions of policies. The series are those of the registry: what definitions or clients name never becomes a label.
+pub(super) fn policies(page: &mut Exposition, workers: &Workers) {
+    let summed = |index: usize, of: fn(&PolicyCell) -> &Cell| {
+        sum(workers, |w| {
+            w.policies.get(index).map_or(0, |cell| of(cell).get())
+        })
+    };
+    let name = "gateway_policy_executions_total";
+    page.family(name, Kind::Counter, "Executions of a policy, by outcome");
+    for (index, entry) in REGISTRY.iter().enumerate() {
+        let interrupted = summed(index, |cell| &cell.interrupted);
+        let failed = summed(index, |cell| &cell.failed);
+        let continued = summed(index, |cell| &cell.executed)
+            .saturating_sub(interrupted)
+            .saturating_sub(failed);
+        for (outcome, value) in [
+            ("continued", continued),
+            ("interrupted", interrupted),
+            ("failed", failed),
+        ] {
+            page.value(name, &[("policy", entry.id), ("outcome", outcome)], value);
+        }
+    }
+    let name = "gateway_policy_seconds_total";
+    page.family(
+        name,
+        Kind::Counter,
+        "Time inside a policy, without its waits",
+    );
+    for (index, entry) in REGISTRY.iter().enumerate() {
+        let time_ns = summed(index, |cell| &cell.time_ns_sum);
+        page.value(name, &[("policy", entry.id)], seconds(time_ns));
     }
 }
 
