@@ -33,6 +33,8 @@ pub struct Config {
     pub health: PeriodicConfig,
     /// `reporters.*`.
     pub reporters: ReportersConfig,
+    /// `system.proxy.*`, for calls of policies and resources that ask for it; `None` when no host is set.
+    pub system_proxy: Option<ProxyConfig>,
     /// `ratelimit.type`.
     pub ratelimit_type: RatelimitType,
     /// `services.core.http.*`.
@@ -374,7 +376,7 @@ impl Default for HttpClientConfig {
     }
 }
 
-/// A forward proxy for the control thread's clients (HTTP CONNECT).
+/// A forward proxy for the control thread's clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyConfig {
     /// Proxy host.

@@ -39,6 +39,7 @@ pub(crate) fn resolve(
         heartbeat: services::periodic(&mut reader, "services.heartbeat"),
         monitoring: services::periodic(&mut reader, "services.monitoring"),
         health: services::periodic(&mut reader, "services.health"),
+        system_proxy: client::system_proxy(&mut reader),
         ratelimit_type: ratelimit_type(&mut reader),
         node_api: services::node_api(&mut reader),
         metrics: services::metrics(&mut reader),
