@@ -275,7 +275,11 @@ impl<'a> Record<'a> {
 
 /// Appends a text with its two-byte length, cut to `bytes_max` (at most 65,535).
 fn put_text(out: &mut Vec<u8>, text: &str, bytes_max: usize) {
-    let text = &text[..text.floor_char_boundary(bytes_max)];
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let text = &text[..end];
     out.extend_from_slice(&(text.len() as u16).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
 }

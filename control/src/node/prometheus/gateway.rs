@@ -1,10 +1,12 @@
-//! Our own metrics: latency with buckets, each worker, policies, synchronisation, reports.
+//! Our own metrics: latency with buckets, each worker, policies and their errands, synchronisation, reports.
 
+use turnpike_core::need::link::LinkFigures;
 use turnpike_core::policy::registry::REGISTRY;
 use turnpike_core::stats::{Cell, LATENCY_BUCKETS_US, PolicyCell, WorkerStats};
 
 use super::exposition::{Exposition, Kind};
 use super::{Merged, NO_LABELS, Workers, seconds, sum};
+use crate::errand::{ErrandKind, ErrandStats};
 use crate::node::NodeState;
 use crate::node::inventory::unix_ms;
 use crate::report::DropReason;
@@ -201,6 +203,54 @@ pub(super) fn gateway(page: &mut Exposition, state: &NodeState) {
         &[],
         snapshot.revision,
     );
+}
+
+/// What policies wait for on the control thread.
+pub(super) fn errands(page: &mut Exposition, errands: &ErrandStats) {
+    type PerKind = (
+        &'static str,
+        &'static str,
+        fn(&ErrandStats, ErrandKind) -> u64,
+    );
+    let by_kind: [PerKind; 2] = [
+        (
+            "gateway_errands_total",
+            "Errands of the workers, by kind",
+            ErrandStats::taken,
+        ),
+        (
+            "gateway_errands_failed_total",
+            "Errands that ended without what was asked for; of caches it is not known",
+            ErrandStats::failed,
+        ),
+    ];
+    for (name, help, value) in by_kind {
+        page.family(name, Kind::Counter, help);
+        for kind in ErrandKind::ALL {
+            page.value(name, &[("kind", kind.as_str())], value(errands, kind));
+        }
+    }
+    type PerLink = (&'static str, Kind, &'static str, fn(&LinkFigures) -> u64);
+    let by_worker: [PerLink; 2] = [
+        (
+            "gateway_errands_in_flight",
+            Kind::Gauge,
+            "Errands of a worker that are taken and not answered",
+            LinkFigures::in_flight,
+        ),
+        (
+            "gateway_errands_refused_total",
+            Kind::Counter,
+            "Errands that a worker could not send: too many were on their way",
+            LinkFigures::refused,
+        ),
+    ];
+    for (name, kind, help, value) in by_worker {
+        page.family(name, kind, help);
+        for (index, link) in errands.links().iter().enumerate() {
+            page.value(name, &[("worker", index.to_string())], value(link));
+        }
+    }
 }
 
 pub(super) fn reports(page: &mut Exposition, state: &NodeState) {

@@ -11,7 +11,7 @@ use crate::node::api::tests::{TestSync, state};
 use crate::node::health::ALL_PROBES;
 
 /// Names that dashboards use (contract operations 4, "these must exist").
-const MUST_EXIST: [&str; 41] = [
+const MUST_EXIST: [&str; 45] = [
     "http_server_requests_total",
     "http_server_response_time_seconds_sum",
     "http_server_response_time_seconds_count",
@@ -49,6 +49,10 @@ const MUST_EXIST: [&str; 41] = [
     "gateway_worker_connections",
     "gateway_policy_executions_total",
     "gateway_policy_seconds_total",
+    "gateway_errands_total",
+    "gateway_errands_failed_total",
+    "gateway_errands_in_flight",
+    "gateway_errands_refused_total",
     "gateway_driver_info",
     "gateway_sync_cycles_total",
     "gateway_apis_deployed",
@@ -298,6 +302,15 @@ async fn workers_are_merged_and_the_histogram_adds_up() {
     assert_eq!(
         find(&samples, "gateway_worker_connections", &[("worker", "1")]).value,
         3.0
+    );
+    let of_counts = [("kind", "count")];
+    assert_eq!(
+        find(&samples, "gateway_errands_failed_total", &of_counts).value,
+        2.0
+    );
+    assert_eq!(
+        find(&samples, "gateway_errands_in_flight", &[("worker", "1")]).value,
+        1.0
     );
     let policy = REGISTRY[0].id;
     for (outcome, expected) in [("continued", 4.0), ("interrupted", 1.0), ("failed", 2.0)] {
