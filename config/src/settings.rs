@@ -33,8 +33,6 @@ pub struct Config {
     pub health: PeriodicConfig,
     /// `reporters.*`.
     pub reporters: ReportersConfig,
-    /// `system.proxy.*`, for calls of policies and resources that ask for it; `None` when no host is set.
-    pub system_proxy: Option<ProxyConfig>,
     /// `ratelimit.type`.
     pub ratelimit_type: RatelimitType,
     /// `services.core.http.*`.
@@ -47,6 +45,8 @@ pub struct Config {
     pub license: LicenseConfig,
     /// `tags`, `zone`, `tenant`, `organizations`, `environments`.
     pub node: NodeConfig,
+    /// `system.proxy.*`, for endpoints, policies and resources that ask for it.
+    pub system_proxy: Option<ProxyConfig>,
     /// Every effective setting as `key -> value` in key order, secrets masked, for `/_node/configuration`.
     pub effective: Vec<(String, String)>,
 }
@@ -376,7 +376,7 @@ impl Default for HttpClientConfig {
     }
 }
 
-/// A forward proxy for the control thread's clients.
+/// A forward proxy (HTTP).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyConfig {
     /// Proxy host.

@@ -148,7 +148,7 @@ fn proxy(reader: &mut Reader<'_>, root: &str) -> Option<ProxyConfig> {
     Some(proxy)
 }
 
-/// The proxy that the gateway has for everything that asks for the system's; `None` when no host is set.
+/// `system.proxy.*`, for endpoints, policies and resources that ask for it; `None` without a host.
 pub(super) fn system_proxy(reader: &mut Reader<'_>) -> Option<ProxyConfig> {
     proxy_at(reader, "system.proxy")
 }

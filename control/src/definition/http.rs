@@ -66,6 +66,7 @@ pub(super) fn http_options(
             millis(http, "maxConnectionLifetime", 0)?
         },
         response_head_bytes_max: bounded(http, "maxHeaderSize", 8_192, 1, "1")?,
+        proxy: None,
     };
     let accept_encoding = http.boolean("propagateClientAcceptEncoding", false)?;
     Ok(HttpOptions {

@@ -145,7 +145,8 @@ pub trait Policy: Send + Sync + fmt::Debug + Any {
         Verdict::Continue
     }
 
-    /// The wrapped call was given up (the client went away, the request timed out): what `before_call` took is given back.
+    /// The call that this policy asked to wrap is given up (a later step failed, the client went away, the request timed out), before its
+    /// `after_call` was through: what the carry holds is given back.
     fn cancel_call(&self, carry: Carry) {
         let _ = carry;
     }
