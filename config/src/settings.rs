@@ -490,10 +490,21 @@ impl Default for PeriodicConfig {
 }
 
 /// `reporters.*`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ReportersConfig {
     /// `reporters.cloud.*`; used when there is a Cloud Token.
     pub cloud: CloudReporterConfig,
+    /// `reporters.warnings.enabled`: reports carry what went wrong without failing the request.
+    pub warnings: bool,
+}
+
+impl Default for ReportersConfig {
+    fn default() -> Self {
+        Self {
+            cloud: CloudReporterConfig::default(),
+            warnings: true,
+        }
+    }
 }
 
 /// `reporters.cloud.*` (contract reporting 7).

@@ -194,6 +194,7 @@ impl ControlPlane {
                     tenant: config.node.tenant.clone().unwrap_or_default(),
                     zone: config.node.zone.clone().unwrap_or_default(),
                     cloud: config.reporters.cloud.clone(),
+                    warnings: config.reporters.warnings,
                     monitor: config.monitoring.enabled.then(|| MonitorReports {
                         monitor: Arc::clone(&monitor),
                         hostname: identity.hostname.clone(),

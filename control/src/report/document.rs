@@ -19,6 +19,7 @@ pub(crate) struct DocumentWriter {
     gateway: Box<str>,
     tenant: Box<str>,
     zone: Box<str>,
+    warnings: bool,
     day: Day,
 }
 
@@ -29,8 +30,14 @@ impl DocumentWriter {
             gateway: gateway.into(),
             tenant: tenant.into(),
             zone: zone.into(),
+            warnings: true,
             day: Day::of(0),
         }
+    }
+
+    /// The same writer, with or without the warnings of requests (`reporters.warnings.enabled`).
+    pub(crate) fn with_warnings(self, warnings: bool) -> Self {
+        Self { warnings, ..self }
     }
 
     /// Appends the document of `record`, one line with its line feed.
@@ -158,7 +165,7 @@ impl DocumentWriter {
             document.text_if_any("error-message", record.error_message);
             component(document, key, record.endpoint);
         }
-        warnings(document, record);
+        self.warnings(document, record);
     }
 
     fn request(&self, document: &mut Object<'_>, record: &Record<'_>, timestamp: [u8; 24]) {
@@ -199,7 +206,21 @@ impl DocumentWriter {
             document.text_if_any("message", record.error_message);
             component(document, key, record.endpoint);
         }
-        warnings(document, record);
+        self.warnings(document, record);
+    }
+
+    fn warnings(&self, document: &mut Object<'_>, record: &Record<'_>) {
+        if !self.warnings || record.warnings.is_empty() {
+            return;
+        }
+        document.objects(
+            "warnings",
+            record.warnings.iter(),
+            |warning, (key, message)| {
+                warning.text("key", key);
+                warning.text("message", message);
+            },
+        );
     }
 }
 
@@ -234,20 +255,6 @@ fn component(document: &mut Object<'_>, key: &str, endpoint: &str) {
     } else {
         document.text("error-component-name", "Unknown component");
     }
-}
-
-fn warnings(document: &mut Object<'_>, record: &Record<'_>) {
-    if record.warnings.is_empty() {
-        return;
-    }
-    document.objects(
-        "warnings",
-        record.warnings.iter(),
-        |warning, (key, message)| {
-            warning.text("key", key);
-            warning.text("message", message);
-        },
-    );
 }
 
 /// What the gateway itself added to the time.

@@ -195,6 +195,18 @@ fn warnings_are_listed_in_both_forms() {
         );
     }
     assert_eq!(document(&record()).get("warnings"), None);
+    let mut out = Vec::new();
+    DocumentWriter::new("node-1", "", "")
+        .with_warnings(false)
+        .write(
+            &mut out,
+            &Record {
+                warnings: Warnings::of(&kept),
+                ..record()
+            },
+        );
+    let document: Value = serde_json::from_slice(&out).expect("a JSON document");
+    assert_eq!(document.get("warnings"), None, "switched off");
 }
 
 #[test]
