@@ -9,6 +9,7 @@ mod support;
 
 mod backend_faults;
 mod backend_proxies;
+mod backend_redirects;
 mod backend_tls;
 mod definitions;
 mod hostile_clients;

@@ -130,6 +130,7 @@ fn build(source: &EndpointSource<'_, '_>, scope: &mut Scope<'_>) -> Result<Endpo
         secondary: source.secondary,
         propagate_client_host: http.propagate_client_host,
         propagate_client_accept_encoding: http.propagate_client_accept_encoding,
+        follow_redirects: http.follow_redirects,
     })
 }
 

@@ -214,6 +214,8 @@ pub struct Endpoint {
     pub propagate_client_host: bool,
     /// Forward the client's `Accept-Encoding` (`propagateClientAcceptEncoding` without `useCompression`).
     pub propagate_client_accept_encoding: bool,
+    /// Follow redirects (`followRedirects`).
+    pub follow_redirects: bool,
 }
 
 /// A named set of endpoints with a load-balancing strategy.

@@ -346,6 +346,10 @@ impl<'a> Run<'a> {
                     let failure = Failure::of(ErrorKey::FlowExecutionFlowMatchedFailure);
                     return self.fail(exchange, Box::new(failure));
                 }
+                if let Some(step) = &exchange.api.processing.redirects {
+                    // Further in than what any policy asked for.
+                    self.wrappers.insert(0, Wrapper { step, carry: None });
+                }
                 self.depth = self.wrappers.len();
                 State::BeforeCall
             }
@@ -623,7 +627,8 @@ impl<'a> Run<'a> {
         step: &Step,
         call: impl FnOnce(&dyn crate::policy::Policy) -> Verdict,
     ) -> Verdict {
-        let Some(meter) = self.surroundings.meter else {
+        let counted = step.policy_index != super::NOT_COUNTED;
+        let Some(meter) = self.surroundings.meter.filter(|_| counted) else {
             return call(&*step.policy);
         };
         meter.begin(step.policy_index);

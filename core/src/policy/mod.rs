@@ -5,6 +5,7 @@
 //! [`Exchange`]. A policy never waits: it returns [`Verdict::Await`] with what it needs, and is resumed with the answer.
 
 mod build;
+pub mod follow_redirects;
 mod latency;
 pub mod registry;
 #[cfg(test)]

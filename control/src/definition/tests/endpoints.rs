@@ -108,6 +108,7 @@ fn every_http_option_is_read() {
         wait_queue_max: 6,
         connection_lifetime_max_ms: 7,
         response_head_bytes_max: 8,
+        proxy: None,
     };
     assert_eq!(first(&v4_api).connector.options, expected);
     assert!(
