@@ -56,12 +56,18 @@ impl<'a> Warnings<'a> {
         }
     }
 
+    /// What [`Self::encode`] never writes is refused.
     pub(super) fn decode(reader: &mut Reader<'a>) -> Option<Self> {
         let [count] = reader.array()?;
+        if usize::from(count) > WARNINGS_MAX {
+            return None;
+        }
         let bytes = reader.0;
         for _ in 0..count {
-            reader.text()?;
-            reader.text()?;
+            let (key, message) = (reader.text()?, reader.text()?);
+            if key.len() > WARNING_KEY_BYTES_MAX || message.len() > WARNING_MESSAGE_BYTES_MAX {
+                return None;
+            }
         }
         let (warnings, _) = bytes.split_at_checked(bytes.len() - reader.0.len())?;
         Some(Self(Source::Encoded(warnings)))
@@ -85,5 +91,40 @@ impl Eq for Warnings<'_> {}
 impl std::fmt::Debug for Warnings<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_never_written_is_not_read() {
+        let encoded = |count: usize, key: usize, message: usize| {
+            let mut bytes = vec![count as u8];
+            for _ in 0..count {
+                for length in [key, message] {
+                    bytes.extend_from_slice(&(length as u16).to_le_bytes());
+                    bytes.resize(bytes.len() + length, b'x');
+                }
+            }
+            bytes
+        };
+        let (key, message) = (WARNING_KEY_BYTES_MAX, WARNING_MESSAGE_BYTES_MAX);
+        for (bytes, readable) in [
+            (encoded(0, 0, 0), true),
+            (encoded(WARNINGS_MAX, key, message), true),
+            (encoded(WARNINGS_MAX + 1, 1, 1), false),
+            (encoded(1, key + 1, 1), false),
+            (encoded(1, 1, message + 1), false),
+        ] {
+            let read = Warnings::decode(&mut Reader(&bytes));
+            assert_eq!(read.is_some(), readable);
+            if let Some(warnings) = read {
+                let mut again = Vec::new();
+                warnings.encode(&mut again);
+                assert_eq!(again, bytes, "one encoding only");
+            }
+        }
     }
 }
