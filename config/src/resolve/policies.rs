@@ -2,6 +2,7 @@
 
 use super::Reader;
 use crate::Secret;
+use crate::schema;
 use crate::settings::PolicyConfig;
 
 /// Settings and variables that are kept, of each kind.
@@ -18,6 +19,17 @@ pub(super) fn policies(reader: &mut Reader<'_>) -> PolicyConfig {
         let name = format!("policy.{rest}");
         if let Some(value) = reader.written(&name) {
             settings.push((name, Secret::new(value.text.trim())));
+        }
+    }
+    // Settings that have a default have it here, too.
+    let defaults = schema::KEYS
+        .iter()
+        .filter(|row| row.path.starts_with("policy.") && row.is_honoured() && !row.is_pattern());
+    for row in defaults {
+        if let Some(default) = row.default
+            && !settings.iter().any(|(name, _)| name == row.path)
+        {
+            settings.push((row.path.to_owned(), Secret::new(default)));
         }
     }
     settings.sort_by(|(one, _), (other, _)| one.cmp(other));
