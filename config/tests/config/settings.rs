@@ -326,6 +326,7 @@ fn policies_read_settings_by_their_full_names_and_nothing_prints_them() {
     let config = Sources::new()
         .yaml("policy:\n  jwt: {issuer: {mine: {default: hunter2}}}\n  api-key: {param: key}\n")
         .env("gravitee_policy_http_callout_whitelist", "hunter3")
+        .env("gravitee_policy_apikey_header", "X-Own")
         .env("AWS_SECRET_ACCESS_KEY", "hunter4")
         .env("AWKWARD", "no")
         .config();
@@ -338,7 +339,7 @@ fn policies_read_settings_by_their_full_names_and_nothing_prints_them() {
     for expected in [
         ("policy.jwt.issuer.mine.default", "hunter2"),
         ("policy.api-key.param", "key"),
-        ("policy.api-key.header", "X-Gravitee-Api-Key"),
+        ("policy.api-key.header", "X-Own"),
     ] {
         assert!(found.contains(&expected), "{expected:?}: {found:?}");
     }

@@ -192,6 +192,8 @@ pub fn compile(input: &ApiInput<'_>, context: &CompileContext) -> Result<Compile
         flow_mode: FlowMode::Default,
         match_required: false,
         groups: input.groups,
+        flows: 0,
+        steps: 0,
         resources: resource::read(&root, &heading.id, context, &mut notes)?,
         notes,
         properties: Properties::read(&root, &context.encryption_secret)?,
@@ -218,6 +220,9 @@ struct Scope<'c> {
     flow_mode: FlowMode,
     match_required: bool,
     groups: Option<&'c SharedPolicyGroups>,
+    /// Enabled flows and steps so far: both are bounded.
+    flows: usize,
+    steps: usize,
     resources: HashMap<Box<str>, Resource>,
     notes: Notes,
     properties: Properties,

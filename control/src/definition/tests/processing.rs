@@ -162,6 +162,11 @@ fn properties_are_decrypted_and_a_broken_one_stays_as_it_is() {
         assert_eq!(compiled.warnings.len(), 1);
         assert!(!compiled.warnings[0].text.contains("AAAA"));
         assert!(compiled.api.is_plain(), "properties alone need no chain");
+        let shown = format!("{:?}", compiled.api);
+        assert!(
+            shown.contains("damaged") && !shown.contains("real.host"),
+            "{shown}"
+        );
     }
 }
 
