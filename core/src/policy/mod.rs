@@ -8,10 +8,12 @@ mod build;
 pub mod follow_redirects;
 mod latency;
 pub mod registry;
+pub mod resource;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use build::{Builder, ConfigError, Resource};
+pub use build::{Builder, ConfigError};
+pub use resource::Resource;
 
 use std::any::Any;
 use std::fmt;
