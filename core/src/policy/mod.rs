@@ -4,14 +4,23 @@
 //! line in [`registry`](registry::REGISTRY) makes it known. It is built once per step at deployment, and then only ever sees an
 //! [`Exchange`]. A policy never waits: it returns [`Verdict::Await`] with what it needs, and is resumed with the answer.
 
+mod api_key;
 mod build;
+pub(crate) mod jwt;
+mod key_less;
 mod latency;
+pub(crate) mod lenient;
+pub(crate) mod mtls;
+pub(crate) mod oauth2;
 pub mod registry;
 pub mod resource;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use build::{Builder, ConfigError};
+pub use jwt::Jwt;
+pub use mtls::Mtls;
+pub use oauth2::OAuth2;
 pub use resource::Resource;
 
 use std::any::Any;

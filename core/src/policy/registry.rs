@@ -1,7 +1,7 @@
 //! Every policy that the gateway runs, by id.
 
 pub use super::build::{Build, GatewayParts};
-use super::{Phases, latency};
+use super::{Phases, api_key, jwt, key_less, latency, mtls, oauth2};
 
 /// A policy that can be used in a flow.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +21,14 @@ pub struct Entry {
 }
 
 /// Every policy, in the order of their ids.
-pub static REGISTRY: &[Entry] = &[latency::ENTRY];
+pub static REGISTRY: &[Entry] = &[
+    api_key::ENTRY,
+    jwt::ENTRY,
+    key_less::ENTRY,
+    latency::ENTRY,
+    mtls::ENTRY,
+    oauth2::ENTRY,
+];
 
 /// The policy of an id, and its index in [`REGISTRY`].
 pub fn find(id: &str) -> Option<(usize, &'static Entry)> {

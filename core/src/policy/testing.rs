@@ -6,10 +6,41 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::registry::{self, GatewayParts};
-use super::{Builder, ConfigError, Policy};
+use super::{Builder, ConfigError, Policy, Verdict};
 use crate::definition::{Api, Engine, ListenerPath, Plan, PlanSecurity, Processing, Subscriptions};
+use crate::error::Failure;
 use crate::exchange::{Exchange, Memory};
 use crate::snapshot::{DeployedApi, Platform};
+
+/// Builds a policy with settings of the gateway.
+pub(crate) fn build_with_settings(
+    id: &str,
+    configuration: &Value,
+    settings: &[(&str, &str)],
+) -> Result<Arc<dyn Policy>, ConfigError> {
+    let (_, entry) = registry::find(id).expect("a policy of the registry");
+    (entry.build)(&Builder {
+        configuration,
+        legacy_engine: false,
+        resources: &HashMap::new(),
+        gateway: &GatewayParts {
+            settings: settings
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..GatewayParts::default()
+        },
+    })
+}
+
+/// The failure of a verdict that must be one.
+#[track_caller]
+pub(crate) fn failure(verdict: Verdict) -> Failure {
+    match verdict {
+        Verdict::Fail(failure) => *failure,
+        other => panic!("expected a failure, found {other:?}"),
+    }
+}
 
 /// Builds a policy without resources.
 pub(crate) fn build(id: &str, configuration: &Value) -> Result<Arc<dyn Policy>, ConfigError> {
