@@ -12,8 +12,12 @@ mod latency;
 pub(crate) mod lenient;
 pub(crate) mod mtls;
 pub(crate) mod oauth2;
+mod policy_basic_authentication;
+mod policy_generate_jwt;
+mod rbac;
 pub mod registry;
 pub mod resource;
+mod ssl_enforcement;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -1,7 +1,10 @@
 //! Every policy that the gateway runs, by id.
 
 pub use super::build::{Build, GatewayParts};
-use super::{Phases, api_key, jwt, key_less, latency, mtls, oauth2};
+use super::{
+    Phases, api_key, jwt, key_less, latency, mtls, oauth2, policy_basic_authentication,
+    policy_generate_jwt, rbac, ssl_enforcement,
+};
 
 /// A policy that can be used in a flow.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +31,10 @@ pub static REGISTRY: &[Entry] = &[
     latency::ENTRY,
     mtls::ENTRY,
     oauth2::ENTRY,
+    policy_basic_authentication::ENTRY,
+    policy_generate_jwt::ENTRY,
+    rbac::ENTRY,
+    ssl_enforcement::ENTRY,
 ];
 
 /// The policy of an id, and its index in [`REGISTRY`].

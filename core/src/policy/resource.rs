@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::ConfigError;
 use super::build::{GatewayParts, read};
+use super::policy_basic_authentication;
 use crate::security::oauth2;
 
 /// What a resource is built from.
@@ -49,7 +50,11 @@ pub struct ResourceEntry {
 }
 
 /// Every type of resource, in the order of their ids.
-pub static REGISTRY: &[ResourceEntry] = &[oauth2::GENERIC_ENTRY, oauth2::AM_ENTRY];
+pub static REGISTRY: &[ResourceEntry] = &[
+    policy_basic_authentication::INLINE,
+    oauth2::GENERIC_ENTRY,
+    oauth2::AM_ENTRY,
+];
 
 /// The type of a name.
 pub fn find(kind: &str) -> Option<&'static ResourceEntry> {
