@@ -695,3 +695,6 @@ fn invalid(cause: impl Into<Box<str>>) -> Verdict {
 fn broken(key: &'static str, cause: impl Into<Box<str>>) -> Verdict {
     Verdict::fail(Failure::policy(500, key, "Internal Server Error").because(cause))
 }
+
+#[cfg(test)]
+mod tests;
