@@ -3,13 +3,14 @@
 //! # The nouns
 //! - [`SnapshotBuilder`]: what is deployed, who may use it, and what is refused;
 //! - `claims`: which API holds which path on which host;
-//! - `consumers`: subscriptions and keys of all APIs.
+//! - `consumers`: subscriptions and keys of all APIs; `certificates`: the client certificates of subscriptions.
 //!
 //! # The rules
 //! An API that was deployed first keeps its paths. Another API that wants one of them is refused by name and served as soon as
 //! the path is free; an update that wants one leaves the previous version in place. Everything that did not change between two
 //! publications is shared between their snapshots.
 
+mod certificates;
 mod claims;
 mod consumers;
 #[cfg(test)]

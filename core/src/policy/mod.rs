@@ -9,10 +9,12 @@ mod latency;
 #[allow(dead_code, reason = "helpers for every policy; not all are used yet")]
 mod lenient;
 pub mod registry;
+pub mod resource;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use build::{Builder, ConfigError, Resource};
+pub use build::{Builder, ConfigError};
+pub use resource::Resource;
 
 use std::any::Any;
 use std::fmt;
