@@ -4,14 +4,31 @@
 //! line in [`registry`](registry::REGISTRY) makes it known. It is built once per step at deployment, and then only ever sees an
 //! [`Exchange`]. A policy never waits: it returns [`Verdict::Await`] with what it needs, and is resumed with the answer.
 
+mod aws;
+mod aws_lambda;
 mod build;
+pub mod cache;
+mod dynamic_routing;
+mod http_redirect;
 mod latency;
 #[allow(dead_code, reason = "helpers for every policy; not all are used yet")]
 mod lenient;
+mod mock;
+mod pairs;
+mod path_rules;
+mod policy_assign_attributes;
+mod policy_circuit_breaker;
+mod policy_http_callout;
+mod policy_interrupt;
+mod policy_override_request_method;
 pub mod registry;
 pub mod resource;
+mod retry;
+mod status_code;
 #[cfg(test)]
 pub(crate) mod testing;
+mod traffic_shadowing;
+mod transform_headers;
 
 pub use build::{Builder, ConfigError};
 pub use resource::Resource;

@@ -1,7 +1,11 @@
 //! Every policy that the gateway runs, by id.
 
 pub use super::build::{Build, GatewayParts};
-use super::{Phases, latency};
+use super::{
+    Phases, aws_lambda, cache, dynamic_routing, http_redirect, latency, mock,
+    policy_assign_attributes, policy_circuit_breaker, policy_http_callout, policy_interrupt,
+    policy_override_request_method, retry, status_code, traffic_shadowing, transform_headers,
+};
 
 /// A policy that can be used in a flow.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +25,23 @@ pub struct Entry {
 }
 
 /// Every policy, in the order of their ids.
-pub static REGISTRY: &[Entry] = &[latency::ENTRY];
+pub static REGISTRY: &[Entry] = &[
+    aws_lambda::ENTRY,
+    cache::ENTRY,
+    dynamic_routing::ENTRY,
+    http_redirect::ENTRY,
+    latency::ENTRY,
+    mock::ENTRY,
+    policy_assign_attributes::ENTRY,
+    policy_circuit_breaker::ENTRY,
+    policy_http_callout::ENTRY,
+    policy_interrupt::ENTRY,
+    policy_override_request_method::ENTRY,
+    retry::ENTRY,
+    status_code::ENTRY,
+    traffic_shadowing::ENTRY,
+    transform_headers::ENTRY,
+];
 
 /// The policy of an id, and its index in [`REGISTRY`].
 pub fn find(id: &str) -> Option<(usize, &'static Entry)> {

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::ConfigError;
 use super::build::{GatewayParts, read};
+use super::cache;
 
 /// What a resource is built from.
 pub struct ResourceBuilder<'a> {
@@ -48,7 +49,7 @@ pub struct ResourceEntry {
 }
 
 /// Every type of resource, in the order of their ids.
-pub static REGISTRY: &[ResourceEntry] = &[];
+pub static REGISTRY: &[ResourceEntry] = &[cache::MEMORY, cache::REDIS];
 
 /// The type of a name.
 pub fn find(kind: &str) -> Option<&'static ResourceEntry> {
