@@ -45,6 +45,8 @@ pub struct Config {
     pub license: LicenseConfig,
     /// `tags`, `zone`, `tenant`, `organizations`, `environments`.
     pub node: NodeConfig,
+    /// `system.proxy.*`, for endpoints that ask for it.
+    pub system_proxy: Option<ProxyConfig>,
     /// Every effective setting as `key -> value` in key order, secrets masked, for `/_node/configuration`.
     pub effective: Vec<(String, String)>,
 }
@@ -374,7 +376,7 @@ impl Default for HttpClientConfig {
     }
 }
 
-/// A forward proxy for the control thread's clients (HTTP CONNECT).
+/// A forward proxy (HTTP).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyConfig {
     /// Proxy host.

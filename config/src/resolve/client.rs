@@ -125,6 +125,21 @@ fn truststore(reader: &mut Reader<'_>, root: &str) -> Option<(Option<PathBuf>, O
     Some((path, content))
 }
 
+/// `system.proxy.*`, for endpoints that ask for it; `None` without a host.
+pub(super) fn system_proxy(reader: &mut Reader<'_>) -> Option<ProxyConfig> {
+    let host = reader.text("system.proxy.host")?;
+    let port = reader.number_as("system.proxy.port").unwrap_or(PROXY_PORT);
+    let password = reader.secret("system.proxy.password");
+    let credentials = reader
+        .text("system.proxy.username")
+        .map(|user| (user, password.unwrap_or_else(|| Secret::new(""))));
+    Some(ProxyConfig {
+        host,
+        port,
+        credentials,
+    })
+}
+
 fn proxy(reader: &mut Reader<'_>, root: &str) -> Option<ProxyConfig> {
     let system = reader
         .flag(&format!("{root}.proxy.useSystemProxy"))

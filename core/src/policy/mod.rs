@@ -9,6 +9,7 @@ mod aws_lambda;
 mod build;
 pub mod cache;
 mod dynamic_routing;
+pub mod follow_redirects;
 mod http_redirect;
 mod latency;
 #[allow(dead_code, reason = "helpers for every policy; not all are used yet")]
@@ -166,7 +167,8 @@ pub trait Policy: Send + Sync + fmt::Debug + Any {
         Verdict::Continue
     }
 
-    /// The wrapped call was given up (the client went away, the request timed out): what `before_call` took is given back.
+    /// The call that this policy asked to wrap is given up (a later step failed, the client went away, the request timed out), before its
+    /// `after_call` was through: what the carry holds is given back.
     fn cancel_call(&self, carry: Carry) {
         let _ = carry;
     }

@@ -27,19 +27,27 @@ type Groups = (Vec<Option<String>>, Vec<(String, Option<String>)>);
 
 impl Pattern {
     fn new(pattern: &str) -> Result<Self, String> {
+        let linear = |pattern: &str| {
+            regex::RegexBuilder::new(pattern)
+                .size_limit(PATTERN_BYTES_MAX)
+                .build()
+        };
         let whole = format!(r"\A(?:{pattern})\z");
-        if let Ok(linear) = regex::RegexBuilder::new(&whole)
-            .size_limit(PATTERN_BYTES_MAX)
-            .build()
+        // Compiled alone first: a pattern such as `a)(b` must not become one by what is put around it.
+        if linear(pattern).is_ok()
+            && let Ok(linear) = linear(&whole)
         {
             return Ok(Self::Linear(linear));
         }
-        fancy_regex::RegexBuilder::new(&whole)
-            .backtrack_limit(BACKTRACK_MAX)
-            .delegate_size_limit(PATTERN_BYTES_MAX)
-            .build()
-            .map(|pattern| Self::Backtracking(Box::new(pattern)))
-            .map_err(|error| error.to_string())
+        let backtracking = |pattern: &str| {
+            fancy_regex::RegexBuilder::new(pattern)
+                .backtrack_limit(BACKTRACK_MAX)
+                .delegate_size_limit(PATTERN_BYTES_MAX)
+                .build()
+                .map_err(|error| error.to_string())
+        };
+        backtracking(pattern)?;
+        Ok(Self::Backtracking(Box::new(backtracking(&whole)?)))
     }
 
     /// Whether it matches; a pattern that takes too many steps does not.
@@ -261,6 +269,7 @@ mod tests {
     fn what_cannot_be_matched_fails_as_the_reference_does() {
         for (pattern, path, message) in [
             ("/(", "/a", "Invalid pattern syntax"),
+            ("/a)(b", "/ab", "Invalid pattern syntax"),
             ("/a", "/%zz", "Invalid path"),
             ("/a", "/%4", "Invalid path"),
             ("/(a) b", "/a%20b", "Internal Server Error"),

@@ -198,6 +198,7 @@ mod tests {
                 secondary: false,
                 propagate_client_host: false,
                 propagate_client_accept_encoding: false,
+                follow_redirects: false,
             }]
             .into(),
             balancer: LoadBalancer::new(Balancing::RoundRobin, &[(1, false)]),
