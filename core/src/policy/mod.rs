@@ -30,6 +30,8 @@ mod status_code;
 pub(crate) mod testing;
 mod traffic_shadowing;
 mod transform_headers;
+#[cfg(test)]
+mod wrapping;
 
 pub use build::{Builder, ConfigError};
 pub use resource::Resource;
