@@ -20,10 +20,12 @@ mod flow;
 mod group;
 mod header;
 mod http;
+mod keystore;
 mod organization;
 mod plan;
 mod plan_order;
 mod properties;
+mod proxy;
 mod reader;
 mod refusal;
 mod resource;
@@ -40,7 +42,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
-use turnpike_config::{Config, Secret};
+use turnpike_config::{Config, ProxyConfig, Secret};
 use turnpike_core::definition::{Api, Engine, PlanSecurity, Processing};
 use turnpike_core::flow::FlowMode;
 use turnpike_core::policy::Resource;
@@ -89,6 +91,8 @@ pub struct CompileContext {
     pub tenant: Option<String>,
     /// `api.properties.encryption.secret`.
     pub encryption_secret: Secret,
+    /// `system.proxy.*`.
+    pub system_proxy: Option<ProxyConfig>,
     /// Connectors of every compiled API; shared with [`crate::resolve::Resolver`].
     pub connectors: Connectors,
     /// What the gateway lends to policies and resources.
@@ -106,6 +110,7 @@ impl CompileContext {
                 .clone()
                 .filter(|tenant| !tenant.is_empty()),
             encryption_secret: config.api.encryption_secret.clone(),
+            system_proxy: config.system_proxy.clone(),
             connectors: Connectors::default(),
             gateway: Arc::new(gateway_parts(config)),
         }

@@ -17,7 +17,7 @@ use crate::need::{Answer, Errand, Need};
 use crate::report::SecurityType;
 use crate::security::bearer;
 use crate::security::oauth2::{
-    AuthorizationServer, Introspected, Introspection, Payload, Secret, TokenCache,
+    AuthorizationServer, CacheAnswer, Introspected, Introspection, Payload, Secret, TokenCache,
 };
 
 pub(super) const ENTRY: Entry = Entry {
@@ -243,13 +243,13 @@ impl OAuth2 {
             in_cache: false,
         };
         if let Some(cache) = &self.cache {
-            match cache.get(&waiting.token.0, exchange.now_ms) {
-                crate::security::oauth2::CacheAnswer::Known(text) => {
+            match cache.get(exchange.api, &waiting.token.0, exchange.now_ms) {
+                CacheAnswer::Known(text) => {
                     let payload = Arc::new(Payload::new(text));
                     return self.remember(exchange, waiting, Introspection::Accepted(payload));
                 }
-                crate::security::oauth2::CacheAnswer::Unknown => {}
-                crate::security::oauth2::CacheAnswer::Ask(errand) => {
+                CacheAnswer::Unknown => {}
+                CacheAnswer::Ask(errand) => {
                     waiting.in_cache = true;
                     exchange.carry = Some(Box::new(waiting));
                     return Step::Wait(Need::Errand(Box::new(errand)));
@@ -291,7 +291,8 @@ impl OAuth2 {
                 let result = waiting.server.read(reply);
                 if let (Introspection::Accepted(payload), Some(cache)) = (&result, &self.cache) {
                     let now_ms = exchange.now_ms;
-                    if let Some(errand) = cache.put(&waiting.token.0, payload, now_ms) {
+                    if let Some(errand) = cache.put(exchange.api, &waiting.token.0, payload, now_ms)
+                    {
                         exchange.detached.push(errand);
                     }
                 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::ConfigError;
 use super::build::{GatewayParts, read};
-use super::policy_basic_authentication;
+use super::{cache, policy_basic_authentication};
 use crate::security::oauth2;
 
 /// What a resource is built from.
@@ -52,6 +52,8 @@ pub struct ResourceEntry {
 /// Every type of resource, in the order of their ids.
 pub static REGISTRY: &[ResourceEntry] = &[
     policy_basic_authentication::INLINE,
+    cache::MEMORY,
+    cache::REDIS,
     oauth2::GENERIC_ENTRY,
     oauth2::AM_ENTRY,
 ];
