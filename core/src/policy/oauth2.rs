@@ -472,3 +472,6 @@ fn refuse(exchange: &mut Exchange<'_>, value: &str, key: &'static str, cause: &s
     challenge(exchange, value);
     Verdict::fail(Failure::policy(401, key, "Unauthorized").because(cause))
 }
+
+#[cfg(test)]
+mod tests;

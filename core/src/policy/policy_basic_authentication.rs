@@ -213,7 +213,7 @@ mod tests {
             })
             .collect();
         let entry = resource::find("auth-provider-inline-resource").expect("a known type");
-        let instance = (entry.build)(&resource::ResourceBuilder {
+        let instance = (entry.build)(&ResourceBuilder {
             name: "users",
             api_id: "api",
             configuration: &json!({"users": users}),
