@@ -368,7 +368,7 @@ impl Jwt {
         })
     }
 
-    /// The token of the request, taken apart without being verified; sets the attribute `jwt`.
+    /// The token of the request, taken apart without being verified: from here on the attribute `jwt`.
     fn read(&self, exchange: &mut Exchange<'_>) -> Option<Result<Arc<Token>, Cow<'static, str>>> {
         let raw = bearer::extract(&exchange.request)?;
         if raw.is_empty() {
@@ -387,7 +387,6 @@ impl Jwt {
             },
         };
         drop(raw);
-        exchange.set_attribute("jwt", token.to_attribute());
         exchange.tokens.jwt = Some(Arc::clone(&token));
         Some(Ok(token))
     }

@@ -262,7 +262,7 @@ fn a_token_selects_its_plan_and_its_subscription() {
     assert_eq!(exchange.security_type, SecurityType::Jwt);
     assert_eq!(exchange.security_token, "client");
     assert_eq!(exchange.user.as_deref(), Some("alice"));
-    assert!(exchange.attributes.get("jwt").is_some());
+    assert!(!exchange.attribute("jwt").is_null());
     let mut exchange = bench.exchange();
     exchange.request.query = format!("access_token={good}");
     assert_eq!(bench.outcome(&mut exchange), Ok("jwt".to_owned()));
@@ -744,4 +744,97 @@ fn the_metadata_of_the_resource_are_told_without_a_token() {
     let mut exchange = plain.exchange();
     exchange.request.path = "/api/.well-known/oauth-protected-resource".into();
     assert_eq!(plain.outcome(&mut exchange), Err(UNRESOLVABLE.to_owned()));
+}
+
+#[test]
+fn a_rule_reads_the_claims_of_a_token_that_is_not_verified_yet() {
+    let issuer = |name: &str| format!("{{#context.attributes['jwt'].claims['iss'] == '{name}'}}");
+    let (first, second) = (issuer("https://a"), issuer("https://b"));
+    let bench = bench(vec![
+        ("a", jwt(), Some(&first)),
+        ("b", jwt(), Some(&second)),
+        ("open", PlanSecurity::KeyLess, None),
+    ]);
+    let forged = Signer::Hmac(aws_lc_rs::hmac::HMAC_SHA256, &[7; 32]);
+    for (signer, iss, expected) in [
+        (Signer::HS256, "https://a", Ok("a")),
+        (Signer::HS256, "https://b", Ok("b")),
+        (Signer::HS256, "https://c", Ok("open")),
+        (forged, "https://b", Err("401 JWT_INVALID_TOKEN")),
+    ] {
+        let token = signer.sign(&json!({"alg": "HS256"}), &claims_with(&json!({"iss": iss})));
+        let mut exchange = bench.with(&[("Authorization", &bearer(&token))]);
+        let outcome = bench.outcome(&mut exchange);
+        assert_eq!(
+            outcome.as_deref().map_err(String::as_str),
+            expected,
+            "{iss}"
+        );
+    }
+    // Text of a claim is text, whatever it looks like.
+    let token = token(&json!({"iss": "{#request.path}"}));
+    let mut exchange = bench.with(&[("Authorization", &bearer(&token))]);
+    assert_eq!(bench.outcome(&mut exchange), Ok("open".to_owned()));
+}
+
+#[test]
+fn a_rule_that_reads_the_body_waits_for_it() {
+    let bench = bench(vec![("jwt", jwt(), Some("{#request.content == 'yes'}"))]);
+    for (answer, body, expected) in [
+        (Answer::Done, "yes", Ok("jwt")),
+        (Answer::Done, "no", Err(UNRESOLVABLE)),
+        (
+            Answer::TooLarge(7),
+            "",
+            Err("413 GATEWAY_REQUEST_BODY_TOO_LARGE"),
+        ),
+    ] {
+        let mut exchange = bench.with(&[("Authorization", &bearer(&token(&json!({}))))]);
+        exchange.request.body = Body::Streaming;
+        let (mut selector, selection) = bench.start(&mut exchange);
+        assert!(
+            matches!(selection, Selection::Await(Need::RequestBody)),
+            "{selection:?}"
+        );
+        exchange.request.body = Body::Buffered(body.into());
+        let selection = bench.resume(&mut selector, &mut exchange, answer);
+        let outcome = ended(selection, &exchange);
+        assert_eq!(
+            outcome.as_deref().map_err(String::as_str),
+            expected,
+            "{body}"
+        );
+    }
+}
+
+#[test]
+fn an_expression_may_choose_among_keys() {
+    let configuration =
+        json!({"signature": "HMAC_HS256", "resolverParameter": "{#request.headers['X-Key'][0]}"});
+    let security = secured("jwt", &configuration, &GatewayParts::default());
+    let bench = bench(vec![("jwt", security, None)]);
+    let signed = bearer(&token(&json!({})));
+    // The token is remembered with one key: with another it must not pass.
+    for (key, expected) in [
+        (SECRET, Ok("jwt")),
+        (
+            "Another secret of sufficient length!",
+            Err("401 JWT_INVALID_TOKEN"),
+        ),
+        (SECRET, Ok("jwt")),
+        ("short", Err("401 JWT_INVALID_TOKEN")),
+    ] {
+        let mut exchange = bench.with(&[("Authorization", &signed), ("X-Key", key)]);
+        let outcome = bench.outcome(&mut exchange);
+        assert_eq!(
+            outcome.as_deref().map_err(String::as_str),
+            expected,
+            "{key}"
+        );
+    }
+    let mut exchange = bench.with(&[("Authorization", &signed)]);
+    assert_eq!(
+        bench.outcome(&mut exchange),
+        Err("500 JWT_POLICY_ERROR".to_owned())
+    );
 }

@@ -1,13 +1,14 @@
 //! JSON of tokens, read strictly: a member that appears twice, a number that no machine number holds, or too deep nesting is an error.
 //! Two readers that disagree about such a text are how tokens get past checks.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::el::Value;
+use crate::el::{Lookup, Value};
 
 /// A JSON value that threads may share.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +48,29 @@ impl Json {
     }
 }
 
-/// An object as expressions see it.
+/// Looked into without a copy.
+impl Lookup for Object {
+    fn get(&self, key: &str) -> Value<'_> {
+        match member(self, key) {
+            Some(Json::Text(text)) => Value::text(text),
+            Some(Json::Object(object)) => Value::Lookup(object),
+            Some(other) => other.to_value(),
+            None => Value::Null,
+        }
+    }
+
+    fn contains_key(&self, key: &str) -> bool {
+        member(self, key).is_some()
+    }
+
+    fn keys(&self) -> Vec<Cow<'_, str>> {
+        self.iter()
+            .map(|(name, _)| Cow::Borrowed(&**name))
+            .collect()
+    }
+}
+
+/// An object as expressions see it, copied.
 pub(crate) fn to_map(object: &Object) -> Value<'static> {
     Value::Map(Arc::new(
         object

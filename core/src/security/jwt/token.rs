@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::json::{self, Json, Object};
-use crate::el::Value;
+use crate::el::{Lookup, Value};
 
 /// Bytes of a token at most. Header limits of the listeners are below it; a query parameter may be longer.
 pub(crate) const TOKEN_BYTES_MAX: usize = 64 * 1_024;
@@ -162,14 +162,25 @@ impl Token {
         }
         Ok(())
     }
+}
 
-    /// The attribute `jwt`: `token`, `headers`, `claims`.
-    pub(crate) fn to_attribute(&self) -> Value<'static> {
-        Value::Map(std::sync::Arc::new(vec![
-            (Value::text("token"), Value::from(self.raw.to_string())),
-            (Value::text("headers"), json::to_map(&self.header)),
-            (Value::text("claims"), json::to_map(&self.claims)),
-        ]))
+/// The attribute `jwt`: `token`, `headers`, `claims`.
+impl Lookup for Token {
+    fn get(&self, key: &str) -> Value<'_> {
+        match key {
+            "token" => Value::text(&self.raw),
+            "headers" => Value::Lookup(&self.header),
+            "claims" => Value::Lookup(&self.claims),
+            _ => Value::Null,
+        }
+    }
+
+    fn contains_key(&self, key: &str) -> bool {
+        matches!(key, "token" | "headers" | "claims")
+    }
+
+    fn keys(&self) -> Vec<Cow<'_, str>> {
+        ["token", "headers", "claims"].map(Cow::Borrowed).into()
     }
 }
 
