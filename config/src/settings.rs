@@ -255,6 +255,8 @@ pub struct ApiConfig {
     pub allow_overlapping_context: bool,
     /// `api.validateSubscription`.
     pub validate_subscription: bool,
+    /// `api.security.verbose401`.
+    pub verbose_401: bool,
     /// `api.pending_requests_timeout`, milliseconds.
     pub pending_requests_timeout_ms: u64,
     /// `api.properties.encryption.secret`.
@@ -268,6 +270,7 @@ impl Default for ApiConfig {
             key_parameter: Some("api-key".to_owned()),
             allow_overlapping_context: false,
             validate_subscription: true,
+            verbose_401: false,
             pending_requests_timeout_ms: 10_000,
             encryption_secret: Secret::new("vvLJ4Q8Khvv9tm2tIPdkGEdmgKUruAL6"),
         }

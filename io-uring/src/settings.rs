@@ -82,6 +82,7 @@ impl Settings {
                 header: config.api.key_header.as_deref().map(Into::into),
                 parameter: config.api.key_parameter.as_deref().map(Into::into),
                 validate_subscription: config.api.validate_subscription,
+                verbose_401: config.api.verbose_401,
             },
             workers,
             pending_requests_timeout_ms: config.api.pending_requests_timeout_ms,

@@ -88,6 +88,9 @@ pub(super) fn api(reader: &mut Reader<'_>) -> ApiConfig {
         validate_subscription: reader
             .flag("api.validateSubscription")
             .unwrap_or(default.validate_subscription),
+        verbose_401: reader
+            .flag("api.security.verbose401")
+            .unwrap_or(default.verbose_401),
         pending_requests_timeout_ms: reader
             .number("api.pending_requests_timeout")
             .unwrap_or(default.pending_requests_timeout_ms),

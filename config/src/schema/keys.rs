@@ -148,6 +148,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("handlers.notfound.analytics.enabled", Flag, "false", "Report requests that match no API.").or(&["handlers.notfound.log.enabled"]),
     // APIs.
     key("api.allowOverlappingContext", Flag, "false", "Let two APIs share a context path."),
+    key("api.security.verbose401", Flag, "false", "Tell clients why no plan let them in."),
     key("api.validateSubscription", Flag, "true", "Check subscriptions of JWT and OAuth2 plans."),
     key("api.pending_requests_timeout", MS, "10000", "Milliseconds that requests in flight have when an API is undeployed or the gateway stops."),
     key("api.properties.encryption.secret", Secret, "vvLJ4Q8Khvv9tm2tIPdkGEdmgKUruAL6", "Key of encrypted API properties, 32 bytes; the default is the well-known one of the Java gateway."),

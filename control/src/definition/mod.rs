@@ -132,6 +132,7 @@ fn gateway_parts(config: &Config) -> GatewayParts {
             .iter()
             .map(|(name, value)| (name.clone(), value.expose().to_owned()))
             .collect(),
+        documents: Default::default(),
     }
 }
 

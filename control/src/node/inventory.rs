@@ -123,6 +123,9 @@ pub(super) fn api(snapshot: &Snapshot, id: &str) -> Option<Value> {
             "security": match &plan.security {
                 PlanSecurity::KeyLess => "key-less",
                 PlanSecurity::ApiKey(_) => "api-key",
+                PlanSecurity::Jwt(_) => "jwt",
+                PlanSecurity::OAuth2(_) => "oauth2",
+                PlanSecurity::Mtls(_) => "mtls",
             },
         })).collect::<Value>(),
         "apiKeys": deployed.subscriptions.keys.len(),

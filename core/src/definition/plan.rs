@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 
 use crate::el::Template;
 use crate::flow::FlowSet;
+use crate::policy::{Jwt, Mtls, OAuth2};
 
 /// A served plan.
 #[derive(Debug)]
@@ -23,13 +24,19 @@ pub struct Plan {
     pub flows: FlowSet,
 }
 
-/// Security of a plan. Further kinds (JWT, OAuth2, mTLS) refuse their API at deployment until they are built.
+/// Security of a plan.
 #[derive(Debug)]
 pub enum PlanSecurity {
     /// Open to anyone who did not try to authenticate.
     KeyLess,
     /// An API key in a header, a bearer token or the query.
     ApiKey(ApiKeyPlan),
+    /// A signed JSON web token.
+    Jwt(Arc<Jwt>),
+    /// An access token that an authorization server knows.
+    OAuth2(Arc<OAuth2>),
+    /// A client certificate.
+    Mtls(Arc<Mtls>),
 }
 
 /// Configuration of an API-key plan (contract api-definition 3.4).

@@ -27,6 +27,7 @@ use crate::error::Failure;
 use crate::http::Method;
 use crate::need::Errand;
 use crate::report::SecurityType;
+use crate::security::Tokens;
 use crate::snapshot::{DeployedApi, Platform};
 
 /// Warnings that an exchange keeps for its report.
@@ -106,6 +107,8 @@ pub struct Exchange<'a> {
     pub security_token: Cow<'a, str>,
     /// Value of the path mapping that matched, for the report.
     pub mapped_path: Option<&'a str>,
+    /// What was learned about the tokens of the request.
+    pub tokens: Tokens,
     /// Warnings for the report.
     pub warnings: Vec<Warning>,
     /// The failure that the response renders, if it is one.
@@ -157,6 +160,7 @@ impl<'a> Exchange<'a> {
             security_type: SecurityType::None,
             security_token: Cow::Borrowed(""),
             mapped_path: None,
+            tokens: Tokens::default(),
             warnings: Vec::new(),
             failure: None,
             call: Call::Open,

@@ -1,6 +1,6 @@
 //! The response of an exchange.
 
-use super::{Body, Headers};
+use super::{Body, HeaderField, Headers};
 use crate::http::{ResponseBody, ResponseHead};
 
 /// The response, as policies see and change it. Before the backend has answered it holds what policies prepared: fields set in the
@@ -41,6 +41,19 @@ impl Response {
             ResponseBody::None => Body::None,
             _ => Body::Streaming,
         };
+    }
+
+    /// A policy answers in the backend's place: what it adds from here on is forgotten with [`Response::forget`].
+    pub fn answer(&mut self, status: u16) {
+        self.prepared = Some(self.headers.len());
+        self.status = status;
+        self.reason.clear();
+        self.body = Body::None;
+    }
+
+    /// The fields of the answer, without those that policies had prepared before it came.
+    pub fn received(&self) -> impl Iterator<Item = HeaderField<'_>> {
+        self.headers.iter().skip(self.prepared.unwrap_or(0))
     }
 
     /// Forgets the backend's response, because the backend is called again. Fields that policies prepared stay.

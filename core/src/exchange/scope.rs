@@ -59,6 +59,11 @@ impl Exchange<'_> {
             "user" => optional(self.user.as_deref()),
             "api-key" => optional(self.api_key.as_deref()),
             "mapped-path" => optional(self.mapped_path),
+            // Not verified before the policy has let it pass: selection rules see it earlier.
+            "jwt" => match &self.tokens.jwt {
+                Some(token) => Value::Lookup(&**token),
+                None => Value::Null,
+            },
             _ => Value::Null,
         }
     }

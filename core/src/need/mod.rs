@@ -3,6 +3,7 @@
 //! A worker meets bodies and pauses itself. Everything else is an [`Errand`]: it travels to the control thread over a [`link`], is met
 //! there, and its [`Answer`] travels back. Every errand has an end: an answer, a failure, or its time limit.
 
+pub mod documents;
 pub mod link;
 
 use std::borrow::Cow;

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Policy, Resource};
+use crate::need::documents::Documents;
 
 /// Why a configuration cannot be used. The deployment is refused with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +49,8 @@ pub struct GatewayParts {
     pub settings: HashMap<String, String>,
     /// Environment variables that policies may read (`AWS_…`).
     pub environment: HashMap<String, String>,
+    /// Documents that policies fetch and share, such as key sets.
+    pub documents: Arc<Documents>,
 }
 
 // Settings and variables hold keys and passwords: only their names are shown.

@@ -4,15 +4,48 @@
 //! line in [`registry`](registry::REGISTRY) makes it known. It is built once per step at deployment, and then only ever sees an
 //! [`Exchange`]. A policy never waits: it returns [`Verdict::Await`] with what it needs, and is resumed with the answer.
 
+mod api_key;
+mod aws;
+mod aws_lambda;
 mod build;
+pub mod cache;
+mod dynamic_routing;
 pub mod follow_redirects;
+mod http_redirect;
+pub(crate) mod jwt;
+mod key_less;
 mod latency;
+#[allow(dead_code, reason = "helpers for every policy; not all are used yet")]
+pub(crate) mod lenient;
+mod mock;
+pub(crate) mod mtls;
+pub(crate) mod oauth2;
+mod pairs;
+mod path_rules;
+mod policy_assign_attributes;
+mod policy_basic_authentication;
+mod policy_circuit_breaker;
+mod policy_generate_jwt;
+mod policy_http_callout;
+mod policy_interrupt;
+mod policy_override_request_method;
+mod rbac;
 pub mod registry;
 pub mod resource;
+mod retry;
+mod ssl_enforcement;
+mod status_code;
 #[cfg(test)]
 pub(crate) mod testing;
+mod traffic_shadowing;
+mod transform_headers;
+#[cfg(test)]
+mod wrapping;
 
 pub use build::{Builder, ConfigError};
+pub use jwt::Jwt;
+pub use mtls::Mtls;
+pub use oauth2::OAuth2;
 pub use resource::Resource;
 
 use std::any::Any;

@@ -1,7 +1,13 @@
 //! Every policy that the gateway runs, by id.
 
 pub use super::build::{Build, GatewayParts};
-use super::{Phases, latency};
+use super::{
+    Phases, api_key, aws_lambda, cache, dynamic_routing, http_redirect, jwt, key_less, latency,
+    mock, mtls, oauth2, policy_assign_attributes, policy_basic_authentication,
+    policy_circuit_breaker, policy_generate_jwt, policy_http_callout, policy_interrupt,
+    policy_override_request_method, rbac, retry, ssl_enforcement, status_code, traffic_shadowing,
+    transform_headers,
+};
 
 /// A policy that can be used in a flow.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +27,32 @@ pub struct Entry {
 }
 
 /// Every policy, in the order of their ids.
-pub static REGISTRY: &[Entry] = &[latency::ENTRY];
+pub static REGISTRY: &[Entry] = &[
+    api_key::ENTRY,
+    aws_lambda::ENTRY,
+    cache::ENTRY,
+    dynamic_routing::ENTRY,
+    http_redirect::ENTRY,
+    jwt::ENTRY,
+    key_less::ENTRY,
+    latency::ENTRY,
+    mock::ENTRY,
+    mtls::ENTRY,
+    oauth2::ENTRY,
+    policy_assign_attributes::ENTRY,
+    policy_basic_authentication::ENTRY,
+    policy_circuit_breaker::ENTRY,
+    policy_generate_jwt::ENTRY,
+    policy_http_callout::ENTRY,
+    policy_interrupt::ENTRY,
+    policy_override_request_method::ENTRY,
+    rbac::ENTRY,
+    retry::ENTRY,
+    ssl_enforcement::ENTRY,
+    status_code::ENTRY,
+    traffic_shadowing::ENTRY,
+    transform_headers::ENTRY,
+];
 
 /// The policy of an id, and its index in [`REGISTRY`].
 pub fn find(id: &str) -> Option<(usize, &'static Entry)> {

@@ -12,6 +12,8 @@ use serde_json::Value;
 
 use super::ConfigError;
 use super::build::{GatewayParts, read};
+use super::{cache, policy_basic_authentication};
+use crate::security::oauth2;
 
 /// What a resource is built from.
 pub struct ResourceBuilder<'a> {
@@ -48,7 +50,13 @@ pub struct ResourceEntry {
 }
 
 /// Every type of resource, in the order of their ids.
-pub static REGISTRY: &[ResourceEntry] = &[];
+pub static REGISTRY: &[ResourceEntry] = &[
+    policy_basic_authentication::INLINE,
+    cache::MEMORY,
+    cache::REDIS,
+    oauth2::GENERIC_ENTRY,
+    oauth2::AM_ENTRY,
+];
 
 /// The type of a name.
 pub fn find(kind: &str) -> Option<&'static ResourceEntry> {

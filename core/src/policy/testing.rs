@@ -6,20 +6,88 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::registry::{self, GatewayParts};
-use super::{Builder, ConfigError, Policy};
+use super::{Builder, ConfigError, Policy, Resource, Verdict};
 use crate::definition::{Api, Engine, ListenerPath, Plan, PlanSecurity, Processing, Subscriptions};
+use crate::error::Failure;
 use crate::exchange::{Exchange, Memory};
 use crate::snapshot::{DeployedApi, Platform};
 
+/// Builds a policy with settings of the gateway.
+pub(crate) fn build_with_settings(
+    id: &str,
+    configuration: &Value,
+    settings: &[(&str, &str)],
+) -> Result<Arc<dyn Policy>, ConfigError> {
+    let gateway = GatewayParts {
+        settings: settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        ..GatewayParts::default()
+    };
+    build_with(id, configuration, false, &HashMap::new(), &gateway)
+}
+
+/// The failure of a verdict that must be one.
+#[track_caller]
+pub(crate) fn failure(verdict: Verdict) -> Failure {
+    match verdict {
+        Verdict::Fail(failure) => *failure,
+        other => panic!("expected a failure, found {other:?}"),
+    }
+}
+
 /// Builds a policy without resources.
 pub(crate) fn build(id: &str, configuration: &Value) -> Result<Arc<dyn Policy>, ConfigError> {
+    build_with(
+        id,
+        configuration,
+        false,
+        &HashMap::new(),
+        &GatewayParts::default(),
+    )
+}
+
+/// Builds a policy as for an API of the old engine.
+pub(crate) fn build_legacy(
+    id: &str,
+    configuration: &Value,
+) -> Result<Arc<dyn Policy>, ConfigError> {
+    build_with(
+        id,
+        configuration,
+        true,
+        &HashMap::new(),
+        &GatewayParts::default(),
+    )
+}
+
+/// Builds a policy with everything that a deployment hands in.
+pub(crate) fn build_with(
+    id: &str,
+    configuration: &Value,
+    legacy_engine: bool,
+    resources: &HashMap<Box<str>, Resource>,
+    gateway: &GatewayParts,
+) -> Result<Arc<dyn Policy>, ConfigError> {
     let (_, entry) = registry::find(id).expect("a policy of the registry");
     (entry.build)(&Builder {
         configuration,
-        legacy_engine: false,
-        resources: &HashMap::new(),
-        gateway: &GatewayParts::default(),
+        legacy_engine,
+        resources,
+        gateway,
     })
+}
+
+/// Whether templates evaluate expressions. What a test says about them holds only then.
+pub(crate) fn expressions_are_evaluated() -> bool {
+    let evaluated = crate::el::Template::new("{#request.id}")
+        .literal()
+        .is_none();
+    if !evaluated {
+        println!("expressions are not evaluated: this part of the test is skipped");
+    }
+    evaluated
 }
 
 /// An API and what surrounds it, to make exchanges on.

@@ -8,7 +8,7 @@ const AUTHORIZATION: &str = "Authorization";
 
 /// The key of a request as this plan looks for it; `None` when the request has none. An empty header is a key too, an
 /// invalid one: only an absent header leads to the query parameter.
-pub(super) fn extract<'r>(
+pub(crate) fn extract<'r>(
     plan: &ApiKeyPlan,
     settings: &ApiKeySettings,
     credentials: &'r impl Credentials,
@@ -30,7 +30,7 @@ pub(super) fn extract<'r>(
 
 /// What is not forwarded once this plan was selected. The header and the parameter both go, wherever the key was found: the
 /// other one may hold a second key.
-pub(super) fn strip<'a>(plan: &'a ApiKeyPlan, settings: &'a ApiKeySettings) -> Strip<'a> {
+pub(crate) fn strip<'a>(plan: &'a ApiKeyPlan, settings: &'a ApiKeySettings) -> Strip<'a> {
     if plan.propagate {
         return Strip::Nothing;
     }

@@ -1,4 +1,5 @@
-//! Plan selection: which plan serves a request, decided on values handed in (contract request-lifecycle 5).
+//! Plan selection: which plan serves a request, decided on values handed in (contract request-lifecycle 5). [`select`] serves APIs
+//! without policies, at the cost of a look-up; [`Selector`] serves those with, and plans that have to wait.
 //!
 //! The chain asks the plans in their compiled order. A plan whose credential is absent is passed over; a plan whose
 //! credential is there but does not fit is passed over too, and from then on a key-less plan is closed: who tries to
@@ -17,10 +18,19 @@
 //! unknown keys as well. All of these are 401 `Unauthorized` to the client.
 
 mod api_key;
+pub(crate) mod bearer;
+pub mod certificate;
 mod chain;
+#[cfg(test)]
+mod chain_tests;
+pub mod jwt;
+mod metadata;
+pub mod oauth2;
 mod plan;
 
 pub use api_key::bearer_token;
+pub(crate) use api_key::{extract, strip};
+pub(crate) use chain::strip_key;
 pub use chain::{Selection, Selector};
 pub use plan::build_plan;
 
@@ -39,6 +49,17 @@ pub struct ApiKeySettings {
     pub parameter: Option<Box<str>>,
     /// `api.validateSubscription`.
     pub validate_subscription: bool,
+    /// `api.security.verbose401`: tell the client why no plan was found.
+    pub verbose_401: bool,
+}
+
+/// What plans and policies of one exchange learned about its tokens.
+#[derive(Debug, Default)]
+pub struct Tokens {
+    /// The token that was taken apart last.
+    pub(crate) jwt: Option<std::sync::Arc<jwt::Token>>,
+    /// What authorization servers said.
+    pub(crate) introspected: Vec<oauth2::Introspected>,
 }
 
 impl Default for ApiKeySettings {
@@ -47,6 +68,7 @@ impl Default for ApiKeySettings {
             header: Some("X-Gravitee-Api-Key".into()),
             parameter: Some("api-key".into()),
             validate_subscription: true,
+            verbose_401: false,
         }
     }
 }
@@ -121,7 +143,7 @@ pub fn select<'a>(
             PlanSecurity::KeyLess => {}
             PlanSecurity::ApiKey(configuration) => {
                 if presented.is_none() {
-                    presented = api_key::extract(configuration, settings, credentials)
+                    presented = extract(configuration, settings, credentials)
                         .map(|key| Presented::look_up(key, subscriptions));
                 }
                 let Some(presented) = &presented else {
@@ -132,12 +154,16 @@ pub fn select<'a>(
                         return presented.outcome(
                             api,
                             plan,
-                            api_key::strip(configuration, settings),
+                            strip(configuration, settings),
                             now_ms,
                         );
                     }
                     Err(refused) => refusal = refusal.max(refused),
                 }
+            }
+            // An API with such a plan runs the chain of policies ([`Selector`]).
+            PlanSecurity::Jwt(_) | PlanSecurity::OAuth2(_) | PlanSecurity::Mtls(_) => {
+                return Err(Failure::internal().because("the plan needs the chain of policies"));
             }
         }
     }
@@ -170,22 +196,7 @@ impl<'a, 'r> Presented<'a, 'r> {
             return Ok(());
         }
         let (_, key) = self.known.ok_or(Refusal::NotAuthorized)?;
-        let Subscription {
-            plan_id,
-            starting_at_ms,
-            ending_at_ms,
-            ..
-        } = &*key.subscription;
-        if *plan_id != plan.id {
-            return Err(Refusal::NotAuthorized);
-        }
-        if ending_at_ms.is_some_and(|ending_at_ms| ending_at_ms <= now_ms) {
-            return Err(Refusal::Expired);
-        }
-        if starting_at_ms.is_some_and(|starting_at_ms| starting_at_ms >= now_ms) {
-            return Err(Refusal::NotStarted);
-        }
-        Ok(())
+        check(&key.subscription, plan, now_ms)
     }
 
     /// The policy's part: the final answer of a plan that passed.
@@ -231,10 +242,32 @@ impl<'a, 'r> Presented<'a, 'r> {
     }
 }
 
+/// Whether a subscription is one to `plan` and valid now (Unix milliseconds).
+fn check(subscription: &Subscription, plan: &Plan, now_ms: u64) -> Result<(), Refusal> {
+    let Subscription {
+        plan_id,
+        starting_at_ms,
+        ending_at_ms,
+        ..
+    } = subscription;
+    if *plan_id != plan.id {
+        return Err(Refusal::NotAuthorized);
+    }
+    if ending_at_ms.is_some_and(|ending_at_ms| ending_at_ms <= now_ms) {
+        return Err(Refusal::Expired);
+    }
+    if starting_at_ms.is_some_and(|starting_at_ms| starting_at_ms >= now_ms) {
+        return Err(Refusal::NotStarted);
+    }
+    Ok(())
+}
+
 /// Why the chain found no plan; of several reasons the greatest is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 enum Refusal {
+    #[default]
     NoToken,
+    NoPlanMatched,
     NotStarted,
     Expired,
     NotAuthorized,
@@ -246,6 +279,7 @@ impl Refusal {
     fn as_str(self) -> &'static str {
         match self {
             Self::NoToken => "The request did not include an authentication token",
+            Self::NoPlanMatched => "No plan matched the request",
             Self::NotStarted => "The subscription has not yet started for the provided credentials",
             Self::Expired => "Access has expired for the provided credentials",
             Self::NotAuthorized => "The provided credentials are not authorized",

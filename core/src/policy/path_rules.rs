@@ -1,0 +1,315 @@
+//! Rules that match the path of a request with a regular expression, as `dynamic-routing` and `http-redirect` have them (contract policies
+//! 13, 14).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::el::{ElError, Overlay, Template, Value};
+use crate::error::Failure;
+use crate::exchange::Exchange;
+
+/// Steps that a pattern with look-around or back-references may take on one path.
+const BACKTRACK_MAX: usize = 100_000;
+
+/// Bytes that a compiled pattern may take.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
+
+/// A regular expression that must match the whole text. Most run in linear time; those that need what only Java has go back and forth up
+/// to a limit.
+#[derive(Debug)]
+enum Pattern {
+    Linear(regex::Regex),
+    Backtracking(Box<fancy_regex::Regex>),
+}
+
+/// What a pattern captured: by place, and by name.
+type Groups = (Vec<Option<String>>, Vec<(String, Option<String>)>);
+
+impl Pattern {
+    fn new(pattern: &str) -> Result<Self, String> {
+        let linear = |pattern: &str| {
+            regex::RegexBuilder::new(pattern)
+                .size_limit(PATTERN_BYTES_MAX)
+                .build()
+        };
+        let whole = format!(r"\A(?:{pattern})\z");
+        // Compiled alone first: a pattern such as `a)(b` must not become one by what is put around it.
+        if linear(pattern).is_ok()
+            && let Ok(linear) = linear(&whole)
+        {
+            return Ok(Self::Linear(linear));
+        }
+        let backtracking = |pattern: &str| {
+            fancy_regex::RegexBuilder::new(pattern)
+                .backtrack_limit(BACKTRACK_MAX)
+                .delegate_size_limit(PATTERN_BYTES_MAX)
+                .build()
+                .map_err(|error| error.to_string())
+        };
+        backtracking(pattern)?;
+        Ok(Self::Backtracking(Box::new(backtracking(&whole)?)))
+    }
+
+    /// Whether it matches; a pattern that takes too many steps does not.
+    fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Linear(pattern) => pattern.is_match(text),
+            Self::Backtracking(pattern) => pattern.is_match(text).unwrap_or(false),
+        }
+    }
+
+    fn groups(&self) -> usize {
+        match self {
+            Self::Linear(pattern) => pattern.captures_len() - 1,
+            Self::Backtracking(pattern) => pattern.captures_len() - 1,
+        }
+    }
+
+    fn captures(&self, text: &str) -> Option<Groups> {
+        match self {
+            Self::Linear(pattern) => {
+                let captures = pattern.captures(text)?;
+                let own = |found: Option<regex::Match<'_>>| found.map(|m| m.as_str().to_owned());
+                Some((
+                    captures.iter().skip(1).map(own).collect(),
+                    pattern
+                        .capture_names()
+                        .flatten()
+                        .map(|name| (name.to_owned(), own(captures.name(name))))
+                        .collect(),
+                ))
+            }
+            Self::Backtracking(pattern) => {
+                let captures = pattern.captures(text).ok().flatten()?;
+                let own =
+                    |found: Option<fancy_regex::Match<'_>>| found.map(|m| m.as_str().to_owned());
+                Some((
+                    captures.iter().skip(1).map(own).collect(),
+                    pattern
+                        .capture_names()
+                        .flatten()
+                        .map(|name| (name.to_owned(), own(captures.name(name))))
+                        .collect(),
+                ))
+            }
+        }
+    }
+}
+
+/// One rule: a pattern, and the text that a match leads to.
+#[derive(Debug)]
+pub(super) struct PathRule {
+    pattern: Template,
+    /// The pattern compiled, when it holds no expression.
+    compiled: Option<Result<Arc<Pattern>, String>>,
+    target: Template,
+}
+
+/// What a path leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// No rule matches.
+    NoRule,
+    /// The rule of this index, and its text; `None` when that is null.
+    Rule(usize, Option<String>),
+}
+
+impl PathRule {
+    /// A rule. A pattern that cannot be compiled is kept: the reference answers requests with 500.
+    pub(super) fn new(pattern: &str, target: &str) -> Self {
+        let pattern = Template::new(pattern);
+        Self {
+            compiled: pattern
+                .literal()
+                .map(|literal| Pattern::new(literal).map(Arc::new)),
+            pattern,
+            target: Template::new(target),
+        }
+    }
+
+    /// Request bodies that its expressions read.
+    pub(super) fn needs(&self) -> crate::el::Needs {
+        self.pattern.needs().and(self.target.needs())
+    }
+
+    fn pattern(&self, exchange: &Exchange<'_>) -> Result<Arc<Pattern>, Box<Failure>> {
+        let compiled = match &self.compiled {
+            Some(compiled) => compiled.clone(),
+            None => {
+                let text = self.pattern.eval_text(exchange).map_err(broken)?;
+                Pattern::new(&text.unwrap_or_default()).map(Arc::new)
+            }
+        };
+        compiled.map_err(|cause| {
+            Box::new(
+                Failure::status(500)
+                    .saying("Invalid pattern syntax")
+                    .because(cause),
+            )
+        })
+    }
+}
+
+/// The failure of an expression in a rule.
+fn broken(error: ElError) -> Box<Failure> {
+    Box::new(Failure::internal().because(error.to_string()))
+}
+
+/// Finds the first rule that matches the part of the path below the context path, decoded or raw, and evaluates its text.
+pub(super) fn find(rules: &[PathRule], exchange: &Exchange<'_>) -> Result<Outcome, Box<Failure>> {
+    let raw = exchange.request.path_info();
+    let Some(decoded) = decode(raw) else {
+        return Err(Box::new(Failure::status(500).saying("Invalid path")));
+    };
+    for (index, rule) in rules.iter().enumerate() {
+        let pattern = rule.pattern(exchange)?;
+        let groups = match pattern.captures(raw) {
+            Some(groups) => groups,
+            None if pattern.matches(&decoded) => {
+                // The groups are those of the raw path, which has none here.
+                if pattern.groups() > 0 {
+                    return Err(Box::new(Failure::internal().because(
+                        "the pattern matches the decoded path only, which fills no group",
+                    )));
+                }
+                Default::default()
+            }
+            None => continue,
+        };
+        return target(rule, groups, exchange).map(|text| Outcome::Rule(index, text));
+    }
+    Ok(Outcome::NoRule)
+}
+
+#[expect(
+    clippy::arc_with_non_send_sync,
+    reason = "values are shared within a thread only"
+)]
+fn target(
+    rule: &PathRule,
+    (groups, names): Groups,
+    exchange: &Exchange<'_>,
+) -> Result<Option<String>, Box<Failure>> {
+    let value = |text: Option<String>| text.map_or(Value::Null, Value::from);
+    let extra = [
+        (
+            "group",
+            Value::List(groups.into_iter().map(value).collect()),
+        ),
+        (
+            "groupName",
+            Value::Map(Arc::new(
+                names
+                    .into_iter()
+                    .map(|(name, text)| (Value::from(name), value(text)))
+                    .collect(),
+            )),
+        ),
+    ];
+    let scope = Overlay {
+        base: exchange,
+        extra: &extra,
+    };
+    let text = rule.target.eval_text(&scope).map_err(broken)?;
+    Ok(text.map(Cow::into_owned))
+}
+
+/// The text of a URL-encoded path as the reference decodes it: `+` is a space; `None` when a `%` is not followed by two digits.
+fn decode(path: &str) -> Option<Cow<'_, str>> {
+    let bytes = path.as_bytes();
+    for (at, byte) in bytes.iter().enumerate() {
+        let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
+        if *byte == b'%' && !(is_digit(at + 1) && is_digit(at + 2)) {
+            return None;
+        }
+    }
+    Some(crate::http::query::decode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::{Bench, expressions_are_evaluated};
+
+    fn with_path<T>(path: &str, see: impl FnOnce(&Exchange<'_>) -> T) -> T {
+        let mut bench = Bench::new();
+        let mut exchange = bench.exchange();
+        exchange.request.path = format!("/api{path}");
+        see(&exchange)
+    }
+
+    #[test]
+    fn the_whole_path_must_match_raw_or_decoded() {
+        for (pattern, path, matches) in [
+            ("/v1/.*", "/v1/stores", true),
+            ("/v1", "/v1/stores", false),
+            ("v1", "/v1", false),
+            ("/a|/b", "/b", true),
+            ("/a b", "/a%20b", true),
+            ("/a%20b", "/a%20b", true),
+            ("/a b", "/a+b", true),
+            // What only the backtracking engine can do.
+            ("/(?!internal).*", "/orders", true),
+            ("/(?!internal).*", "/internal", false),
+            (r"/(\w)\1", "/aa", true),
+            (r"/\w++", "/abc", true),
+        ] {
+            let rules = [PathRule::new(pattern, "there")];
+            let found = with_path(path, |exchange| find(&rules, exchange));
+            let expected = if matches {
+                Outcome::Rule(0, Some("there".to_owned()))
+            } else {
+                Outcome::NoRule
+            };
+            assert_eq!(found.expect("no failure"), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_matched_fails_as_the_reference_does() {
+        for (pattern, path, message) in [
+            ("/(", "/a", "Invalid pattern syntax"),
+            ("/a)(b", "/ab", "Invalid pattern syntax"),
+            ("/a", "/%zz", "Invalid path"),
+            ("/a", "/%4", "Invalid path"),
+            ("/(a) b", "/a%20b", "Internal Server Error"),
+        ] {
+            let rules = [PathRule::new(pattern, "there")];
+            let failure = with_path(path, |exchange| find(&rules, exchange)).expect_err("no match");
+            assert_eq!(failure.status, 500);
+            assert_eq!(failure.message.as_deref(), Some(message), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_never_ends_is_cut_off() {
+        let rules = [PathRule::new(r"/(?=(a+)+$)(\1+)+b", "there")];
+        let path = format!("/{}", "a".repeat(200));
+        let found = with_path(&path, |exchange| find(&rules, exchange)).expect("no failure");
+        assert_eq!(found, Outcome::NoRule);
+    }
+
+    #[test]
+    fn groups_are_there_by_place_and_by_name() {
+        if !expressions_are_evaluated() {
+            return;
+        }
+        for (pattern, target, expected) in [
+            ("/(.*)/(.*)", "{#group[1]}-{#group[0]}", "b-a"),
+            ("/(?<first>.*)/.*", "x{#groupName['first']}", "xa"),
+            (
+                "/(?<first>(?=a)a)/.*",
+                "x{#groupName['first']}{#group[0]}",
+                "xaa",
+            ),
+        ] {
+            let rules = [PathRule::new(pattern, target)];
+            let found = with_path("/a/b", |exchange| find(&rules, exchange)).expect("no failure");
+            assert_eq!(
+                found,
+                Outcome::Rule(0, Some(expected.to_owned())),
+                "{pattern}"
+            );
+        }
+    }
+}
