@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Value;
+use super::constant::Constant;
 use super::json_path::JsonPath;
 use super::pattern::Pattern;
 
@@ -12,7 +13,7 @@ pub(super) enum Expr {
     /// Constant text, lent to every result.
     Text(Box<str>),
     /// Any other constant.
-    Const(Value<'static>),
+    Const(Constant),
     /// `#name`.
     Variable(Box<str>),
     /// The element of a selection or projection; null at the top.
@@ -125,7 +126,7 @@ impl Expr {
     pub(super) fn constant(&self) -> Option<Value<'_>> {
         match self {
             Self::Text(text) => Some(Value::text(text)),
-            Self::Const(value) => Some(value.clone()),
+            Self::Const(constant) => Some(constant.value()),
             _ => None,
         }
     }

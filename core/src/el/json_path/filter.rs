@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::{JsonPath, Stop, items};
+use crate::el::constant::Constant;
 use crate::el::limits::Budget;
 use crate::el::pattern::Pattern;
 use crate::el::{ElError, Value, compare, maps, number};
@@ -25,7 +26,7 @@ pub(super) enum Filter {
 pub(super) enum Operand {
     /// The path, and whether it begins at the root.
     Path(JsonPath, bool),
-    Constant(Value<'static>),
+    Constant(Constant),
     Pattern(Box<Pattern>),
 }
 
@@ -134,7 +135,7 @@ fn value<'a>(
     budget: &mut Budget<'_>,
 ) -> Result<Option<Value<'a>>, ElError> {
     match operand {
-        Operand::Constant(value) => Ok(Some(value.clone())),
+        Operand::Constant(constant) => Ok(Some(constant.value().into_owned())),
         Operand::Path(path, from_root) => {
             match path.find(root, start(*from_root, root, element), true, budget) {
                 Ok(value) => Ok(Some(value)),
