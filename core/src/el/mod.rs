@@ -29,6 +29,7 @@ mod statics;
 mod template;
 mod temporal;
 mod value;
+mod xml;
 mod xpath;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use native::Native;
 pub use template::{Needs, Template};
 pub use temporal::DateTime;
 pub use value::{Lookup, Map, MultiLookup, Object, Value};
+pub use xml::xml_to_value;
 
 /// Variables by name, such as `request` or `context`.
 pub trait Scope {
