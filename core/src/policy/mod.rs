@@ -25,6 +25,8 @@ mod policy_override_request_method;
 pub mod registry;
 pub mod resource;
 mod retry;
+#[cfg(test)]
+mod samples;
 mod status_code;
 #[cfg(test)]
 pub(crate) mod testing;
