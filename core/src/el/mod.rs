@@ -5,10 +5,14 @@
 //! what a variable holds is a [`Value`], and anything with properties of its own is an [`Object`] or a [`Lookup`]. Nothing is
 //! reflective: a property or method that is not listed does not exist.
 
+// A value may lend what its thread owns, so that it is never shared; `Arc` is part of its interface.
+#![allow(clippy::arc_with_non_send_sync)]
+
 mod arithmetic;
 mod ast;
 mod compare;
 mod constant;
+mod construct;
 mod convert;
 mod decimal;
 mod error;
@@ -19,6 +23,7 @@ mod json;
 mod json_path;
 mod lexer;
 mod limits;
+mod lists;
 mod maps;
 mod methods;
 mod native;
@@ -29,6 +34,8 @@ mod statics;
 mod template;
 mod temporal;
 mod value;
+mod whitelist;
+mod xml;
 mod xpath;
 
 #[cfg(test)]
@@ -42,6 +49,8 @@ pub use native::Native;
 pub use template::{Needs, Template};
 pub use temporal::DateTime;
 pub use value::{Lookup, Map, MultiLookup, Object, Value};
+pub use whitelist::{Whitelist, WhitelistMode};
+pub use xml::xml_to_value;
 
 /// Variables by name, such as `request` or `context`.
 pub trait Scope {

@@ -469,11 +469,11 @@ impl Parser<'_> {
     fn braces(&mut self) -> Result<Expr, ElError> {
         self.expect(&Token::OpenCurly)?;
         if self.take(&Token::CloseCurly) {
-            return Ok(Expr::Const(Constant::List([].into())));
+            return Ok(Expr::List(Vec::new()));
         }
         if self.take(&Token::Colon) {
             self.expect(&Token::CloseCurly)?;
-            return Ok(Expr::Const(Constant::Map([].into())));
+            return Ok(Expr::Map(Vec::new()));
         }
         let first = self.expression()?;
         if self.take(&Token::Colon) {
@@ -485,14 +485,14 @@ impl Parser<'_> {
                 entries.push((key(next), self.expression()?));
             }
             self.expect(&Token::CloseCurly)?;
-            return Ok(fold(Expr::Map(entries)));
+            return Ok(Expr::Map(entries));
         }
         let mut items = vec![first];
         while self.take(&Token::Comma) {
             items.push(self.expression()?);
         }
         self.expect(&Token::CloseCurly)?;
-        Ok(fold(Expr::List(items)))
+        Ok(Expr::List(items))
     }
 }
 
@@ -549,14 +549,9 @@ fn fold(expr: Expr) -> Expr {
     let constant = |expr: &Expr| matches!(expr, Expr::Text(_) | Expr::Const(_));
     let foldable = match &expr {
         Expr::Chain(first, rest) => constant(first) && rest.iter().all(|(_, expr)| constant(expr)),
-        Expr::And(operands) | Expr::Or(operands) | Expr::List(operands) => {
-            operands.iter().all(constant)
-        }
-        Expr::Map(entries) => entries
-            .iter()
-            .all(|(key, value)| constant(key) && constant(value)),
+        Expr::And(operands) | Expr::Or(operands) => operands.iter().all(constant),
         Expr::Negate(inner) | Expr::Plus(inner) | Expr::Not(inner) => constant(inner),
-        Expr::Power(pair) | Expr::Compare(_, pair) | Expr::Between(pair) | Expr::Elvis(pair) => {
+        Expr::Power(pair) | Expr::Compare(_, pair) | Expr::Elvis(pair) => {
             constant(&pair.0) && constant(&pair.1)
         }
         Expr::Matches(pair, Some(_)) => constant(&pair.0),
@@ -568,7 +563,7 @@ fn fold(expr: Expr) -> Expr {
     }
     match eval::constant(&expr) {
         Some(Constant::Text(text)) => Expr::Text(text),
-        Some(value) => Expr::Const(value),
+        Some(constant) => Expr::Const(constant),
         None => expr,
     }
 }

@@ -33,6 +33,8 @@ mod rbac;
 pub mod registry;
 pub mod resource;
 mod retry;
+#[cfg(test)]
+mod samples;
 mod ssl_enforcement;
 mod status_code;
 #[cfg(test)]

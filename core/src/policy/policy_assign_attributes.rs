@@ -125,11 +125,9 @@ mod tests {
             policy.on_request(&mut exchange),
             Verdict::Continue
         ));
-        if crate::policy::testing::expressions_are_evaluated() {
-            assert!(exchange.attributes.get("a").is_none());
-            let found = exchange.attributes.get("b").and_then(Value::as_text);
-            assert_eq!(found, Some("request-id"));
-        }
+        assert!(exchange.attributes.get("a").is_none());
+        let found = exchange.attributes.get("b").and_then(Value::as_text);
+        assert_eq!(found, Some("request-id"));
     }
 
     #[test]

@@ -79,17 +79,6 @@ pub(crate) fn build_with(
     })
 }
 
-/// Whether templates evaluate expressions. What a test says about them holds only then.
-pub(crate) fn expressions_are_evaluated() -> bool {
-    let evaluated = crate::el::Template::new("{#request.id}")
-        .literal()
-        .is_none();
-    if !evaluated {
-        println!("expressions are not evaluated: this part of the test is skipped");
-    }
-    evaluated
-}
-
 /// An API and what surrounds it, to make exchanges on.
 pub(crate) struct Bench {
     pub(crate) deployed: DeployedApi,

@@ -282,6 +282,46 @@ mod tests {
     }
 
     #[test]
+    fn values_may_hold_expressions() {
+        for (value, attribute, expected) in [
+            ("id-{#request.id}", "", Some("id-request-id")),
+            ("{#context.attributes['a']}", "b c", Some("b c")),
+            ("{#context.attributes['none']}", "", None),
+        ] {
+            let configuration = json!({"addHeaders": [{"name": "X-A", "value": value}]});
+            let policy = build("transform-headers", &configuration).expect("a policy");
+            let mut bench = Bench::new();
+            let mut exchange = bench.exchange();
+            exchange.attributes.set("a", attribute.into());
+            let verdict = policy.on_request(&mut exchange);
+            assert!(matches!(verdict, Verdict::Continue), "{value}: {verdict:?}");
+            assert_eq!(exchange.request.headers.text("x-a"), expected, "{value}");
+        }
+        for (value, attribute) in [
+            ("{#request.nothing}", ""),
+            ("{#request.", ""),
+            ("{#context.attributes['a']}", "b\r\nX-B: c"),
+        ] {
+            let configuration = json!({"addHeaders": [{"name": "X-A", "value": value}]});
+            let policy = build("transform-headers", &configuration).expect("a policy");
+            let mut bench = Bench::new();
+            let mut exchange = bench.exchange();
+            exchange.attributes.set("a", attribute.into());
+            let verdict = policy.on_request(&mut exchange);
+            assert!(
+                matches!(&verdict, Verdict::Fail(failure) if failure.key_str() == "TRANSFORM_HEADERS_FAILURE"),
+                "{value}: {verdict:?}"
+            );
+            assert!(exchange.request.headers.is_empty());
+        }
+        let configuration =
+            json!({"appendHeaders": [{"name": "X-A", "value": "{#response.content}"}]});
+        let policy = build("transform-headers", &configuration).expect("a policy");
+        assert!(policy.body_needs(Phase::Response).response_body);
+        assert!(!policy.body_needs(Phase::Request).response_body);
+    }
+
+    #[test]
     fn on_the_old_engine_the_scope_decides() {
         for (scope, request, response) in [
             (json!(null), 0, 3),

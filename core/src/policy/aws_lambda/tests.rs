@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::need::HttpError;
-use crate::policy::testing::{Bench, build, build_with, expressions_are_evaluated};
+use crate::policy::testing::{Bench, build, build_with};
 use serde_json::{Value as Json, json};
 
 const NOW_MS: u64 = 1_700_000_000_000;
@@ -138,10 +138,8 @@ fn the_result_feeds_variables_and_goes_nowhere_else() {
         let found = |name| exchange.attributes.get(name).and_then(Value::as_text);
         assert_eq!(found("fixed"), Some("v"));
         assert!(exchange.attributes.get("none").is_some_and(Value::is_null));
-        if expressions_are_evaluated() {
-            assert_eq!(found("content"), Some("result"));
-            assert_eq!(found("status"), Some("202"));
-        }
+        assert_eq!(found("content"), Some("result"));
+        assert_eq!(found("status"), Some("202"));
         assert!(matches!(exchange.response.body, Body::None));
     }
 }
@@ -210,25 +208,21 @@ fn failures_have_the_keys_of_the_reference() {
         let found = failure(policy.resume(Stage::Request, &mut exchange, answer));
         assert_eq!(found, (status, key.to_owned(), expected));
     }
-    if expressions_are_evaluated() {
-        let configuration = with(
-            keys(),
-            json!({"variables": [{"name": "a", "value": "{#lambdaResponse.nothing}"}]}),
-        );
-        let policy = policy(configuration, &[]);
-        let mut bench = Bench::new();
-        let mut exchange = bench.exchange();
-        called(policy.on_request(&mut exchange));
-        let verdict = policy.resume(Stage::Request, &mut exchange, reply(200, &[], ""));
-        let (status, key, message) = failure(verdict);
-        assert_eq!(
-            (status, &*key),
-            (500, "AWS_LAMBDA_TEMPLATE_VARIABLE_EXCEPTION")
-        );
-        assert!(
-            message.starts_with("An error occurs while processing context variables. Details: [")
-        );
-    }
+    let configuration = with(
+        keys(),
+        json!({"variables": [{"name": "a", "value": "{#lambdaResponse.nothing}"}]}),
+    );
+    let policy = policy(configuration, &[]);
+    let mut bench = Bench::new();
+    let mut exchange = bench.exchange();
+    called(policy.on_request(&mut exchange));
+    let verdict = policy.resume(Stage::Request, &mut exchange, reply(200, &[], ""));
+    let (status, key, message) = failure(verdict);
+    assert_eq!(
+        (status, &*key),
+        (500, "AWS_LAMBDA_TEMPLATE_VARIABLE_EXCEPTION")
+    );
+    assert!(message.starts_with("An error occurs while processing context variables. Details: ["));
 }
 
 #[test]
