@@ -4,6 +4,8 @@ use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -74,17 +76,39 @@ impl Service<Uri> for Route {
 pub(super) struct Stream {
     inner: TokioIo<TcpStream>,
     absolute: bool,
+    used: Used,
+}
+
+/// Whether a connection has carried a response: only then can it have died in the pool.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Used(Arc<AtomicBool>);
+
+impl Used {
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Stream {
     fn new(inner: TokioIo<TcpStream>, absolute: bool) -> Self {
-        Self { inner, absolute }
+        Self {
+            inner,
+            absolute,
+            used: Used::default(),
+        }
     }
 }
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        self.inner.connected().proxy(self.absolute)
+        self.inner
+            .connected()
+            .proxy(self.absolute)
+            .extra(self.used.clone())
     }
 }
 

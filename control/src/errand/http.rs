@@ -16,13 +16,13 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{CaptureConnection, HttpConnector, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use turnpike_config::{HttpClientConfig, ProxyConfig};
 use turnpike_core::need::{HttpCall, HttpError, HttpOptions, HttpReply};
 
-use super::connector::{Proxy, Route, Timed};
+use super::connector::{Proxy, Route, Timed, Used};
 use super::names::Names;
 use super::redirect;
 use crate::bridge;
@@ -133,12 +133,38 @@ impl Caller {
         Err(HttpError::Broken("too many redirects".to_owned()))
     }
 
+    /// Sends one request. When the pooled connection that it went out on turns out dead, it is sent once more if its method is idempotent
+    /// (RFC 9110 9.2.2).
     async fn send(
         &self,
         client: &HyperClient,
         options: &HttpOptions,
-        (method, uri, headers, body): (&Method, &Uri, &HeaderMap, &Bytes),
+        parts: (&Method, &Uri, &HeaderMap, &Bytes),
     ) -> Result<Response<Incoming>, HttpError> {
+        let mut attempts = if parts.0.is_idempotent() { 2 } else { 1 };
+        loop {
+            let mut request = self.request(options, parts)?;
+            let connection = capture_connection(&mut request);
+            attempts -= 1;
+            match client.request(request).await {
+                Ok(response) => {
+                    if let Some(used) = response.extensions().get::<Used>() {
+                        used.set();
+                    }
+                    return Ok(response);
+                }
+                Err(error) if error.is_connect() => return Err(HttpError::Connect(chain(&error))),
+                Err(error) if attempts > 0 && was_used(&connection) && broke_off(&error) => {}
+                Err(error) => return Err(HttpError::Broken(chain(&error))),
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        options: &HttpOptions,
+        (method, uri, headers, body): (&Method, &Uri, &HeaderMap, &Bytes),
+    ) -> Result<Request<Full<Bytes>>, HttpError> {
         let mut request = Request::new(Full::new(body.clone()));
         *request.method_mut() = method.clone();
         *request.uri_mut() = uri.clone();
@@ -151,13 +177,7 @@ impl Caller {
                 .map_err(|error| HttpError::Connect(error.to_string()))?;
             request.headers_mut().insert(PROXY_AUTHORIZATION, value);
         }
-        client.request(request).await.map_err(|error| {
-            if error.is_connect() {
-                HttpError::Connect(chain(&error))
-            } else {
-                HttpError::Broken(chain(&error))
-            }
-        })
+        Ok(request)
     }
 
     async fn reply(
@@ -304,6 +324,25 @@ impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.total.fetch_sub(self.bytes, Ordering::Relaxed);
     }
+}
+
+/// Whether the connection of a request that failed had carried a response before.
+fn was_used(connection: &CaptureConnection) -> bool {
+    let mut extras = http::Extensions::new();
+    if let Some(connected) = connection.connection_metadata().as_ref() {
+        connected.get_extras(&mut extras);
+    }
+    extras.get::<Used>().is_some_and(Used::get)
+}
+
+/// Whether the connection ended before a response began, and not because of what came over it.
+fn broke_off(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| {
+        cause.downcast_ref::<hyper::Error>().is_some_and(|error| {
+            error.is_incomplete_message() || error.is_canceled() || error.is_closed()
+        }) || cause.is::<std::io::Error>()
+    })
 }
 
 /// Where a redirect leads, and with which method; `None` when there is none to follow.

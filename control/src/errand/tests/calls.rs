@@ -1,5 +1,7 @@
 //! Calls of HTTP servers.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
@@ -77,6 +79,36 @@ async fn calls_share_a_connection() {
 }
 
 #[tokio::test]
+async fn a_pooled_connection_that_died_costs_a_second_attempt_when_that_is_harmless() {
+    // The first request of a connection is answered, the second one finds it closed.
+    let answered = AtomicUsize::new(0);
+    let server = Server::start(move |_| {
+        if answered.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+            ok("x")
+        } else {
+            Act::WriteAndClose(Vec::new())
+        }
+    })
+    .await;
+    let mut bench = Bench::new();
+    let call = |method: &str| HttpCall {
+        method: method.into(),
+        ..get(server.url("/"))
+    };
+    bench.call(call("GET")).await.expect("a new connection");
+    bench.call(call("GET")).await.expect("a second attempt");
+    assert_eq!(server.requests().len(), 3);
+    let outcome = bench.call(call("POST")).await;
+    assert!(matches!(outcome, Err(HttpError::Broken(_))), "{outcome:?}");
+    assert_eq!(server.requests().len(), 4, "a POST is not repeated");
+    // A new connection that breaks off says something about the request.
+    let server = Server::start(|_| Act::WriteAndClose(Vec::new())).await;
+    let outcome = bench.call(get(server.url("/"))).await;
+    assert!(matches!(outcome, Err(HttpError::Broken(_))), "{outcome:?}");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
 async fn a_call_that_goes_wrong_says_how() {
     let server = Server::start(|request| match request.split(' ').nth(1) {
         Some("/silent") => Act::Silence,
@@ -105,9 +137,12 @@ async fn a_call_that_goes_wrong_says_how() {
     })
     .await;
     let options = HttpOptions {
-        timeout_ms: 400,
         body_bytes_max: 100,
         ..HttpOptions::default()
+    };
+    let impatient = HttpOptions {
+        timeout_ms: 400,
+        ..options.clone()
     };
     let mut bench = Bench::new();
     let cases = [
@@ -122,6 +157,11 @@ async fn a_call_that_goes_wrong_says_how() {
         ("/chunked", "the response body is larger than 100 bytes"),
     ];
     for (path, expected) in cases {
+        let options = if expected.contains("400 ms") {
+            &impatient
+        } else {
+            &options
+        };
         let error = bench
             .call(with(options.clone(), get(server.url(path))))
             .await
