@@ -5,9 +5,12 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::ast::{Action, Arithmetic, Comparison, Expr, Pick, Step};
+use super::constant::Constant;
 use super::limits::{Budget, Limits};
 use super::pattern::{COMPILE_STEPS, Pattern};
-use super::{ElError, Scope, Value, arithmetic, compare, functions, maps, methods, statics};
+use super::{
+    ElError, Scope, Value, arithmetic, compare, construct, functions, maps, methods, statics,
+};
 
 /// Variables of a constant expression: none.
 struct Empty;
@@ -19,11 +22,11 @@ impl Scope for Empty {
 }
 
 /// The value of an expression without variables; `None` when it fails.
-pub(super) fn constant(expr: &Expr) -> Option<Value<'static>> {
+pub(super) fn constant(expr: &Expr) -> Option<Constant> {
     Evaluation::new(&Empty, &Limits::DEFAULT)
         .eval(expr)
         .ok()
-        .map(Value::into_owned)
+        .and_then(|value| Constant::of(&value))
 }
 
 /// One evaluation.
@@ -51,7 +54,7 @@ impl<'a> Evaluation<'a> {
         self.budget.spend(1)?;
         match expr {
             Expr::Text(text) => Ok(Value::text(text)),
-            Expr::Const(value) => Ok(value.clone()),
+            Expr::Const(constant) => Ok(constant.value()),
             Expr::Variable(name) => Ok(self.scope.variable(name)),
             Expr::This => Ok(self.this.clone()),
             Expr::Steps(start, steps) => self.steps(start, steps),
@@ -109,7 +112,7 @@ impl<'a> Evaluation<'a> {
             Expr::Type(name) => statics::find_type(name),
             Expr::New(name, arguments) => {
                 let arguments = self.all(arguments)?;
-                statics::construct(self, name, &arguments)
+                construct::construct(self, name, &arguments)
             }
             Expr::List(items) => {
                 let items = self.all(items)?;
@@ -242,20 +245,24 @@ impl<'a> Evaluation<'a> {
     #[inline(never)]
     fn between(&mut self, left: &'a Expr, right: &'a Expr) -> Result<Value<'a>, ElError> {
         let left = self.eval(left)?;
-        let right = self.eval(right)?;
-        let Value::List(bounds) = &right else {
-            return Err(ElError::evaluation(
-                "the right side of 'between' is not a list of two",
-            ));
-        };
-        let [low, high] = &bounds[..] else {
-            return Err(ElError::evaluation(
-                "the right side of 'between' is not a list of two",
-            ));
+        let not_two = || ElError::evaluation("the right side of 'between' is not a list of two");
+        let (low, high) = match right {
+            // The usual form needs no list.
+            Expr::List(bounds) => match &bounds[..] {
+                [low, high] => (self.eval(low)?, self.eval(high)?),
+                _ => return Err(not_two()),
+            },
+            _ => match self.eval(right)? {
+                Value::List(bounds) => match &bounds[..] {
+                    [low, high] => (low.clone(), high.clone()),
+                    _ => return Err(not_two()),
+                },
+                _ => return Err(not_two()),
+            },
         };
         Ok(Value::Bool(
-            compare::order(&left, low)? != Ordering::Less
-                && compare::order(&left, high)? != Ordering::Greater,
+            compare::order(&left, &low)? != Ordering::Less
+                && compare::order(&left, &high)? != Ordering::Greater,
         ))
     }
 
@@ -267,7 +274,7 @@ impl<'a> Evaluation<'a> {
             // `headers['X'][0]` needs no list.
             if let (Value::Headers(headers), Action::Index(Expr::Text(name), _), Some(next)) =
                 (&value, &step.action, steps.get(at))
-                && let Action::Index(Expr::Const(Value::Int(position)), _) = next.action
+                && let Action::Index(Expr::Const(Constant::Int(position)), _) = next.action
                 && let Ok(position) = usize::try_from(position)
                 && let Some(found) = maps::header_value(headers, name, position)
             {

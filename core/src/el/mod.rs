@@ -8,6 +8,8 @@
 mod arithmetic;
 mod ast;
 mod compare;
+mod constant;
+mod construct;
 mod convert;
 mod decimal;
 mod error;
@@ -18,6 +20,7 @@ mod json;
 mod json_path;
 mod lexer;
 mod limits;
+mod lists;
 mod maps;
 mod methods;
 mod native;
@@ -28,6 +31,7 @@ mod statics;
 mod template;
 mod temporal;
 mod value;
+mod whitelist;
 mod xml;
 mod xpath;
 
@@ -42,6 +46,7 @@ pub use native::Native;
 pub use template::{Needs, Template};
 pub use temporal::DateTime;
 pub use value::{Lookup, Map, MultiLookup, Object, Value};
+pub use whitelist::{Whitelist, WhitelistMode};
 pub use xml::xml_to_value;
 
 /// Variables by name, such as `request` or `context`.

@@ -4,9 +4,11 @@ use super::ElError;
 use super::limits::Budget;
 
 /// Steps of backtracking that one search may take.
-const BACKTRACKS_MAX: usize = 50_000;
-/// What one search with backtracking costs of the budget of an evaluation.
-const BACKTRACKING_STEPS: u64 = 2_000;
+const BACKTRACKS_MAX: usize = 10_000;
+/// Longest text that is searched with backtracking, bytes: a step of backtracking may look at all of it.
+const BACKTRACKING_BYTES_MAX: usize = 16 * 1_024;
+/// What one search with backtracking costs of the budget of an evaluation, besides one step for each byte of the text.
+const BACKTRACKING_STEPS: u64 = 1_000;
 /// Memory of one compiled pattern, bytes.
 const COMPILED_BYTES_MAX: usize = 1 << 20;
 /// Longest pattern, bytes. Only the operator `matches` has a lower limit in the reference.
@@ -53,6 +55,13 @@ fn exhausted() -> ElError {
     ElError::evaluation("a regular expression takes too many steps")
 }
 
+fn spend_backtracking(text: &str, budget: &mut Budget<'_>) -> Result<(), ElError> {
+    if text.len() > BACKTRACKING_BYTES_MAX {
+        return Err(exhausted());
+    }
+    budget.spend(BACKTRACKING_STEPS + text.len() as u64)
+}
+
 impl Pattern {
     /// Compiles a pattern; `Err` tells what is wrong with it.
     pub(super) fn new(pattern: &str) -> Result<Self, &'static str> {
@@ -73,7 +82,7 @@ impl Pattern {
         match &self.whole {
             Engine::Linear(regex) => Ok(regex.is_match(text)),
             Engine::Backtracking(regex) => {
-                budget.spend(BACKTRACKING_STEPS)?;
+                spend_backtracking(text, budget)?;
                 regex.is_match(text).map_err(|_| exhausted())
             }
         }
@@ -95,7 +104,7 @@ impl Pattern {
                     .collect()
             })),
             Engine::Backtracking(regex) => {
-                budget.spend(BACKTRACKING_STEPS)?;
+                spend_backtracking(text, budget)?;
                 Ok(regex
                     .captures_from_pos(text, from)
                     .map_err(|_| exhausted())?

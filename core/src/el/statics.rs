@@ -12,7 +12,7 @@ use super::methods::numeric_decimal_argument as decimal_argument;
 use super::methods::text::{decode, encode};
 use super::methods::{Called, double_argument, int_argument, long_argument, text_argument};
 use super::native::Native;
-use super::{ElError, Value, compare, format, maps, number, temporal};
+use super::{ElError, Value, compare, format, number, temporal};
 
 /// Every type that has a name. Most are only named, for `instanceof` and messages.
 const TYPES: &[&str] = &[
@@ -215,11 +215,11 @@ pub(super) fn field<'a>(native: &Native, name: &str) -> Option<Value<'a>> {
     })
 }
 
-fn native<'a>(native: Native) -> Value<'a> {
+pub(super) fn native<'a>(native: Native) -> Value<'a> {
     Value::Native(Arc::new(native))
 }
 
-fn not_a_number() -> ElError {
+pub(super) fn not_a_number() -> ElError {
     ElError::runtime("a text is not a number")
 }
 
@@ -242,7 +242,7 @@ pub(super) fn call<'a>(
         "LocalDate" | "LocalDateTime" | "ZonedDateTime" | "DateTimeFormatter" => {
             temporal::call_static(evaluation, short, name, arguments)
         }
-        "Collections" => collections(evaluation, name, arguments),
+        "Collections" => super::lists::collections(evaluation, name, arguments),
         _ => other(evaluation, short, name, arguments),
     }
 }
@@ -532,7 +532,11 @@ fn math<'a>(evaluation: &mut Evaluation<'a>, name: &str, arguments: &[Value<'a>]
     }))
 }
 
-fn string<'a>(evaluation: &mut Evaluation<'a>, name: &str, arguments: &[Value<'a>]) -> Called<'a> {
+pub(super) fn string<'a>(
+    evaluation: &mut Evaluation<'a>,
+    name: &str,
+    arguments: &[Value<'a>],
+) -> Called<'a> {
     Ok(Some(match (name, arguments) {
         ("valueOf" | "copyValueOf", [value]) => match value {
             Value::Text(_) => value.clone(),
@@ -575,7 +579,7 @@ fn string<'a>(evaluation: &mut Evaluation<'a>, name: &str, arguments: &[Value<'a
     }))
 }
 
-fn whole<'a>(kind: &str, name: &str, arguments: &[Value<'a>]) -> Called<'a> {
+pub(super) fn whole<'a>(kind: &str, name: &str, arguments: &[Value<'a>]) -> Called<'a> {
     let is_long = kind == "Long";
     let checked = |number: i64| {
         let fits = match kind {
@@ -680,7 +684,7 @@ fn in_radix(mut number: u64, radix: u32) -> String {
     }
 }
 
-fn real<'a>(kind: &str, name: &str, arguments: &[Value<'a>]) -> Called<'a> {
+pub(super) fn real<'a>(kind: &str, name: &str, arguments: &[Value<'a>]) -> Called<'a> {
     let made = |number: f64| {
         if kind == "Float" {
             Value::Float(number as f32)
@@ -716,197 +720,4 @@ fn real<'a>(kind: &str, name: &str, arguments: &[Value<'a>]) -> Called<'a> {
         ("sum", [left, right]) => made(double_argument(left)? + double_argument(right)?),
         _ => return Ok(None),
     }))
-}
-
-fn list_argument<'a>(value: &Value<'a>) -> Result<Arc<[Value<'a>]>, ElError> {
-    match value {
-        Value::List(items) => Ok(items.clone()),
-        Value::Null => Err(ElError::runtime("an argument is null")),
-        _ if maps::is_map(value) => Err(ElError::evaluation("an argument is not a list")),
-        _ => value
-            .to_list()
-            .ok_or_else(|| ElError::runtime("an argument is null")),
-    }
-}
-
-fn collections<'a>(
-    evaluation: &mut Evaluation<'a>,
-    name: &str,
-    arguments: &[Value<'a>],
-) -> Called<'a> {
-    let failed = |error: ElError| ElError::runtime(error.message);
-    Ok(Some(match (name, arguments) {
-        ("max" | "min", [items]) => {
-            let items = list_argument(items)?;
-            evaluation.budget.spend(items.len() as u64)?;
-            let mut best: Option<&Value<'a>> = None;
-            for item in items.iter() {
-                let better = match best {
-                    None => true,
-                    Some(best) => {
-                        let order = compare::order(item, best).map_err(failed)?;
-                        if name == "max" {
-                            order.is_gt()
-                        } else {
-                            order.is_lt()
-                        }
-                    }
-                };
-                if better {
-                    best = Some(item);
-                }
-            }
-            best.cloned()
-                .ok_or_else(|| ElError::runtime("the list is empty"))?
-        }
-        ("frequency", [items, wanted]) => {
-            let items = list_argument(items)?;
-            evaluation.budget.spend(items.len() as u64)?;
-            Value::Int(
-                items
-                    .iter()
-                    .filter(|item| compare::equals(item, wanted))
-                    .count() as i32,
-            )
-        }
-        ("disjoint", [left, right]) => {
-            let (left, right) = (list_argument(left)?, list_argument(right)?);
-            evaluation
-                .budget
-                .spend((left.len() as u64).saturating_mul(right.len() as u64))?;
-            Value::Bool(
-                !left
-                    .iter()
-                    .any(|item| right.iter().any(|other| compare::equals(item, other))),
-            )
-        }
-        ("indexOfSubList" | "lastIndexOfSubList", [items, part]) => {
-            let (items, part) = (list_argument(items)?, list_argument(part)?);
-            evaluation
-                .budget
-                .spend((items.len() as u64).saturating_mul(1 + part.len() as u64))?;
-            let is_at = |at: &usize| {
-                items.get(*at..*at + part.len()).is_some_and(|found| {
-                    found
-                        .iter()
-                        .zip(part.iter())
-                        .all(|(a, b)| compare::equals(a, b))
-                })
-            };
-            let mut places = 0..=items.len();
-            let found = if name == "indexOfSubList" {
-                places.find(is_at)
-            } else {
-                places.rev().find(is_at)
-            };
-            Value::Int(found.map_or(-1, |at| at as i32))
-        }
-        ("binarySearch", [items, wanted]) => {
-            let items = list_argument(items)?;
-            let mut failure = None;
-            let found = items.binary_search_by(|item| {
-                compare::order(item, wanted).unwrap_or_else(|error| {
-                    failure = Some(error);
-                    std::cmp::Ordering::Equal
-                })
-            });
-            if let Some(error) = failure {
-                return Err(failed(error));
-            }
-            Value::Int(match found {
-                Ok(at) => at as i32,
-                Err(at) => -(at as i32) - 1,
-            })
-        }
-        _ => return Ok(None),
-    }))
-}
-
-/// `new …(…)`. What fails inside of a constructor is an evaluation error.
-pub(super) fn construct<'a>(
-    evaluation: &mut Evaluation<'a>,
-    name: &str,
-    arguments: &[Value<'a>],
-) -> Result<Value<'a>, ElError> {
-    let Value::Native(found) = find_type(name)? else {
-        return Err(ElError::evaluation("there is no such type"));
-    };
-    let Native::Type(kind) = &*found else {
-        return Err(ElError::evaluation("there is no such type"));
-    };
-    let bad = |_| ElError::evaluation("an argument of a constructor does not fit");
-    let made = match (*kind, arguments) {
-        ("java.lang.String", []) => Ok(Value::text("")),
-        ("java.lang.String", [Value::Bytes(bytes)]) => {
-            evaluation.budget.take(bytes.len())?;
-            decode("UTF-8", bytes).map(Value::from)
-        }
-        ("java.lang.String", [Value::Bytes(bytes), charset]) => {
-            evaluation.budget.take(bytes.len())?;
-            decode(&text_argument(charset)?, bytes).map(Value::from)
-        }
-        ("java.lang.String", [Value::Array(_)]) => {
-            string(evaluation, "valueOf", arguments).map(Option::unwrap_or_default)
-        }
-        ("java.lang.String", [text]) => text_argument(text).map(Value::Text),
-        ("java.lang.Integer" | "java.lang.Long" | "java.lang.Short", [_]) => {
-            let short = kind.rsplit('.').next().unwrap_or(kind);
-            whole(short, "valueOf", arguments).map(Option::unwrap_or_default)
-        }
-        ("java.lang.Double" | "java.lang.Float", [_]) => {
-            let short = kind.rsplit('.').next().unwrap_or(kind);
-            real(short, "valueOf", arguments).map(Option::unwrap_or_default)
-        }
-        ("java.math.BigDecimal", [Value::Double(number)]) => Decimal::exact(*number)
-            .map(|number| Value::Decimal(Arc::new(number)))
-            .ok_or_else(not_a_number),
-        ("java.math.BigDecimal", [value]) => match value {
-            // No spaces around it here.
-            Value::Text(text) => Decimal::parse(text).ok_or_else(not_a_number),
-            _ => decimal_argument(value),
-        }
-        .map(|number| Value::Decimal(Arc::new(number))),
-        ("java.util.Date", []) => Ok(native(Native::Date(
-            i64::try_from(evaluation.scope.now_ms()).unwrap_or(i64::MAX),
-        ))),
-        ("java.util.Date", [ms]) => long_argument(ms).and_then(|ms| {
-            if ms.abs() > 30_000_000_000_000_000 {
-                return Err(not_a_number());
-            }
-            Ok(native(Native::Date(ms)))
-        }),
-        ("java.text.SimpleDateFormat", [pattern] | [pattern, _]) => text_argument(pattern)
-            .and_then(|pattern| temporal::check_pattern(&pattern))
-            .map(|pattern| native(Native::SimpleDateFormat(pattern))),
-        ("java.text.DecimalFormat", [pattern]) => text_argument(pattern)
-            .and_then(|pattern| temporal::check_pattern(&pattern))
-            .map(|pattern| native(Native::DecimalFormat(pattern))),
-        (
-            "java.lang.String"
-            | "java.lang.Integer"
-            | "java.lang.Long"
-            | "java.lang.Short"
-            | "java.lang.Double"
-            | "java.lang.Float"
-            | "java.lang.Math"
-            | "java.math.BigDecimal"
-            | "java.util.Date"
-            | "java.text.SimpleDateFormat"
-            | "java.text.DecimalFormat",
-            _,
-        ) => {
-            return Err(ElError::runtime(format!(
-                "{} has no constructor with {} arguments",
-                kind,
-                arguments.len()
-            )));
-        }
-        _ => {
-            return Err(ElError::evaluation(format!(
-                "{} cannot be made",
-                shortened(name)
-            )));
-        }
-    };
-    made.map_err(bad)
 }

@@ -127,6 +127,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The same value, its text lent instead of copied: what a scope hands out of what it owns.
+    pub fn lend(&self) -> Value<'_> {
+        match self {
+            Self::Text(text) => Value::text(text),
+            other => other.clone(),
+        }
+    }
+
     /// A list of these items.
     pub fn list(items: Vec<Self>) -> Self {
         Self::List(items.into())

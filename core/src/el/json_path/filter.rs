@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::{JsonPath, Stop, items};
+use crate::el::constant::Constant;
 use crate::el::limits::Budget;
 use crate::el::pattern::Pattern;
 use crate::el::{ElError, Value, compare, maps, number};
@@ -25,7 +26,7 @@ pub(super) enum Filter {
 pub(super) enum Operand {
     /// The path, and whether it begins at the root.
     Path(JsonPath, bool),
-    Constant(Value<'static>),
+    Constant(Constant),
     Pattern(Box<Pattern>),
 }
 
@@ -87,7 +88,7 @@ fn start<'v, 'a>(from_root: bool, root: &'v Value<'a>, element: &'v Value<'a>) -
 impl Filter {
     /// Whether an element is kept.
     pub(super) fn accepts<'a>(
-        &self,
+        &'a self,
         root: &Value<'a>,
         element: &Value<'a>,
         budget: &mut Budget<'_>,
@@ -128,13 +129,13 @@ impl Filter {
 
 /// The value of an operand; `None` when its path leads nowhere.
 fn value<'a>(
-    operand: &Operand,
+    operand: &'a Operand,
     root: &Value<'a>,
     element: &Value<'a>,
     budget: &mut Budget<'_>,
 ) -> Result<Option<Value<'a>>, ElError> {
     match operand {
-        Operand::Constant(value) => Ok(Some(value.clone())),
+        Operand::Constant(constant) => Ok(Some(constant.value())),
         Operand::Path(path, from_root) => {
             match path.find(root, start(*from_root, root, element), true, budget) {
                 Ok(value) => Ok(Some(value)),
@@ -147,9 +148,9 @@ fn value<'a>(
 }
 
 fn compare_operands<'a>(
-    left: &Operand,
+    left: &'a Operand,
     operator: Operator,
-    right: &Operand,
+    right: &'a Operand,
     root: &Value<'a>,
     element: &Value<'a>,
     budget: &mut Budget<'_>,

@@ -19,7 +19,7 @@ pub(super) enum Slot {
 impl Slot {
     fn value(&self) -> Value<'_> {
         match self {
-            Self::Value(value) => value.clone(),
+            Self::Value(value) => value.lend(),
             Self::Headers(headers) => Value::Headers(headers),
             Self::Params(params) => Value::Params(params),
             Self::Bean(bean) => Value::Object(bean),
@@ -85,7 +85,7 @@ impl Attributes {
 
 impl Lookup for Attributes {
     fn get(&self, key: &str) -> Value<'_> {
-        self.find(key).cloned().unwrap_or_default()
+        self.find(key).map(Value::lend).unwrap_or_default()
     }
 
     fn contains_key(&self, key: &str) -> bool {
