@@ -78,7 +78,7 @@ impl<'a> Value<'a> {
         }))
     }
 
-    fn first(&self) -> Option<Value<'a>> {
+    fn first(&self) -> Option<Self> {
         match self {
             Self::List(items) | Self::Array(items) => {
                 Some(items.first().cloned().unwrap_or_default())

@@ -5,6 +5,9 @@
 //! what a variable holds is a [`Value`], and anything with properties of its own is an [`Object`] or a [`Lookup`]. Nothing is
 //! reflective: a property or method that is not listed does not exist.
 
+// A value may lend what its thread owns, so that it is never shared; `Arc` is part of its interface.
+#![allow(clippy::arc_with_non_send_sync)]
+
 mod arithmetic;
 mod ast;
 mod compare;

@@ -1,5 +1,6 @@
 //! Types: `T(…)`, their constants and static methods, and `new` (contract expression-language 5).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -566,7 +567,7 @@ pub(super) fn string<'a>(
             };
             let mut text = String::new();
             for (index, part) in parts.iter().enumerate() {
-                let part = part.clone().into_text()?.unwrap_or("null".into());
+                let part = part.clone().into_text()?.unwrap_or(Cow::Borrowed("null"));
                 evaluation.budget.take(part.len() + separator.len())?;
                 if index > 0 {
                     text.push_str(&separator);

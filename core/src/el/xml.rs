@@ -294,7 +294,7 @@ impl<'t> Parser<'t> {
         } else if self.take("<") {
             self.element(parent)?;
         } else {
-            let length = self.rest().find('<').unwrap_or(self.rest().len());
+            let length = self.rest().find('<').unwrap_or_else(|| self.rest().len());
             let raw = &self.rest()[..length];
             self.at += length;
             if parent == 0 {

@@ -121,7 +121,7 @@ impl<'t> Parser<'t> {
                         | '~'
                 )
             })
-            .unwrap_or(self.rest().len());
+            .unwrap_or_else(|| self.rest().len());
         let name = &self.rest()[..length];
         if name.is_empty() {
             return Err(bad());
@@ -223,9 +223,8 @@ impl<'t> Parser<'t> {
 
     fn quoted(&mut self) -> Result<String, ElError> {
         let mut chars = self.rest().char_indices();
-        let quote = match chars.next() {
-            Some((_, quote @ ('\'' | '"'))) => quote,
-            _ => return Err(bad()),
+        let Some((_, quote @ ('\'' | '"'))) = chars.next() else {
+            return Err(bad());
         };
         let mut text = String::new();
         while let Some((at, char)) = chars.next() {
@@ -280,7 +279,7 @@ impl<'t> Parser<'t> {
                             ' ' | ')' | ',' | '&' | '|' | ']' | '=' | '!' | '<' | '>'
                         )
                     })
-                    .unwrap_or(self.rest().len());
+                    .unwrap_or_else(|| self.rest().len());
                 let word = &self.rest()[..length];
                 self.at += length;
                 match json::parse(word, false) {
@@ -393,7 +392,7 @@ impl<'t> Parser<'t> {
                 let length = self
                     .rest()
                     .find(|char: char| !char.is_ascii_alphabetic())
-                    .unwrap_or(self.rest().len());
+                    .unwrap_or_else(|| self.rest().len());
                 let flags = &self.rest()[..length];
                 if !flags
                     .chars()

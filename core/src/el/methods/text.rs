@@ -247,7 +247,7 @@ pub(super) fn call<'a>(
                 Value::Char(char::from_u32(unit.into()).unwrap_or(char::REPLACEMENT_CHARACTER))
             } else {
                 let whole = byte_of(text, at).and_then(|byte| text[byte..].chars().next());
-                Value::Int(whole.map_or(i32::from(unit), |char| u32::from(char) as i32))
+                Value::Int(whole.map_or_else(|| i32::from(unit), |char| u32::from(char) as i32))
             }))
         }
         ("substring" | "subSequence", [start]) if name == "substring" => {

@@ -421,7 +421,7 @@ impl Run<'_, '_, '_, '_> {
             Test::Name(name) => {
                 node.kind == principal
                     && node.local_name() == name
-                    && !(self.namespaces && !node.namespace.is_empty())
+                    && (!self.namespaces || node.namespace.is_empty())
             }
             Test::Text => node.kind == Kind::Text,
             Test::Comment => node.kind == Kind::Comment,

@@ -335,10 +335,10 @@ impl Parser {
             Token::Star => Test::Any,
             Token::Name(name) if self.tokens.get(self.at + 1) == Some(&Token::Open) => {
                 self.at += 2;
-                if &*name == "processing-instruction" {
-                    if let Some(Token::Literal(_)) = self.peek() {
-                        self.at += 1;
-                    }
+                if &*name == "processing-instruction"
+                    && let Some(Token::Literal(_)) = self.peek()
+                {
+                    self.at += 1;
                 }
                 if self.peek() != Some(&Token::Close) {
                     return None;
