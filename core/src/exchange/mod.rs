@@ -15,7 +15,7 @@ pub use body::Body;
 pub use headers::{
     HEADER_TEXT_BYTES_MAX, HeaderError, HeaderField, Headers, is_field_value, is_token,
 };
-pub use request::{ClientCertificate, Request};
+pub use request::{ClientCertificate, QUERY_BYTES_MAX, Request};
 pub use response::Response;
 
 use std::any::Any;
@@ -54,6 +54,15 @@ pub enum Call {
 
 /// What a policy keeps for itself between the calls of one exchange.
 pub type Carry = Option<Box<dyn Any>>;
+
+/// A bound on a body that passes piece by piece.
+#[derive(Debug, Clone)]
+pub struct BodyLimit {
+    /// Bytes of payload at most.
+    pub bytes_max: u64,
+    /// What is answered when more arrive.
+    pub failure: Failure,
+}
 
 /// The memory of an exchange, kept by the worker for the next one.
 #[derive(Debug, Default)]
@@ -106,6 +115,8 @@ pub struct Exchange<'a> {
     pub attempt_timeout_ms: u64,
     /// Errands that nobody waits for; the worker sends them off after each turn of the chain.
     pub detached: Vec<Errand>,
+    /// A bound on the request body, which the worker enforces on a body that is still streaming (`request-content-limit`).
+    pub body_limit: Option<Box<BodyLimit>>,
     /// What the running policy keeps between its `Await` and its `resume`.
     pub carry: Carry,
     /// The time, Unix milliseconds: set by the worker whenever it drives the chain.
@@ -146,6 +157,7 @@ impl<'a> Exchange<'a> {
             call: Call::Open,
             attempt_timeout_ms: 0,
             detached: Vec::new(),
+            body_limit: None,
             carry: None,
             now_ms: 0,
             seed: 0,

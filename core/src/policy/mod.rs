@@ -4,11 +4,19 @@
 //! line in [`registry`](registry::REGISTRY) makes it known. It is built once per step at deployment, and then only ever sees an
 //! [`Exchange`]. A policy never waits: it returns [`Verdict::Await`] with what it needs, and is resumed with the answer.
 
+mod ant;
 mod build;
+mod java_regex;
 mod latency;
+mod lenient;
+mod regex_threat_protection;
 pub mod registry;
+mod request_content_limit;
+mod resource_filtering;
 #[cfg(test)]
 pub(crate) mod testing;
+mod transform_queryparams;
+mod url_rewriting;
 
 pub use build::{Builder, ConfigError, Resource};
 

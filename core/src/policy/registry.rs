@@ -1,7 +1,10 @@
 //! Every policy that the gateway runs, by id.
 
 pub use super::build::{Build, GatewayParts};
-use super::{Phases, latency};
+use super::{
+    Phases, latency, regex_threat_protection, request_content_limit, resource_filtering,
+    transform_queryparams, url_rewriting,
+};
 
 /// A policy that can be used in a flow.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +24,14 @@ pub struct Entry {
 }
 
 /// Every policy, in the order of their ids.
-pub static REGISTRY: &[Entry] = &[latency::ENTRY];
+pub static REGISTRY: &[Entry] = &[
+    latency::ENTRY,
+    regex_threat_protection::ENTRY,
+    request_content_limit::ENTRY,
+    resource_filtering::ENTRY,
+    transform_queryparams::ENTRY,
+    url_rewriting::ENTRY,
+];
 
 /// The policy of an id, and its index in [`REGISTRY`].
 pub fn find(id: &str) -> Option<(usize, &'static Entry)> {
