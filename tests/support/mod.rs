@@ -11,6 +11,8 @@ pub(crate) mod load;
 pub(crate) mod pattern;
 pub(crate) mod ports;
 pub(crate) mod process;
+pub(crate) mod redis;
+pub(crate) mod server;
 pub(crate) mod site;
 pub(crate) mod tls;
 pub(crate) mod wait;

@@ -17,7 +17,7 @@ pub use plan::{ApiKey, ApiKeyPlan, ApiKeySource, Plan, PlanSecurity, Subscriptio
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::flow::{Cors, FlowSet, ResponseTemplates};
+use crate::flow::{Cors, FlowSet, PathMapping, PathParameterSet, ResponseTemplates};
 
 /// Which of the reference's three execution engines an API asks for (contract request-lifecycle, head).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,8 +94,10 @@ pub struct Processing {
     pub templates: ResponseTemplates,
     /// Properties, for expressions; values as written.
     pub properties: BTreeMap<Box<str>, Box<str>>,
-    /// Path mappings of the analytics, as written.
-    pub path_mappings: Box<[Box<str>]>,
+    /// Path mappings of the analytics.
+    pub path_mappings: Box<[PathMapping]>,
+    /// Flow paths with parameters, of the API and of every plan.
+    pub path_parameters: PathParameterSet,
     /// Some plan or flow needs the chain of policies even where no flow does: a JWT plan, a selection rule, CORS, templates.
     pub needs_chain: bool,
 }

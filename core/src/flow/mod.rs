@@ -11,6 +11,7 @@ mod tests;
 
 pub use cors::Cors;
 pub use failure::{MediaTemplate, ResponseTemplates};
+pub use path_parameters::{PathMapping, PathParameterSet, PathParameters};
 pub use pattern::{FlowPath, Methods, PathOperator, PatternError};
 pub use run::{Meter, Next, Run, StepOutcome, Surroundings};
 pub use select::best_match;

@@ -461,6 +461,11 @@ impl<'a> Run<'a> {
                     Err(walk) => return walk,
                 }
             }
+            if legacy {
+                // Part of the keys of counters on the legacy engine (contract policies 6.3).
+                let path = flow.path.as_str().to_owned();
+                exchange.set_attribute("gravitee.attribute.resolved-path", path);
+            }
             match self.walk_steps(exchange, flow.steps(phase), phase) {
                 Walk::Done => {
                     self.flow += 1;
