@@ -6,9 +6,15 @@
 
 mod ant;
 mod build;
+mod date_pattern;
+mod ip_filtering;
 mod java_regex;
+pub mod json_scan;
+mod json_threat_protection;
+mod json_validation;
 mod latency;
 mod lenient;
+mod policy_request_validation;
 mod regex_threat_protection;
 pub mod registry;
 mod request_content_limit;

@@ -2,7 +2,8 @@
 
 pub use super::build::{Build, GatewayParts};
 use super::{
-    Phases, latency, regex_threat_protection, request_content_limit, resource_filtering,
+    Phases, ip_filtering, json_threat_protection, json_validation, latency,
+    policy_request_validation, regex_threat_protection, request_content_limit, resource_filtering,
     transform_queryparams, url_rewriting,
 };
 
@@ -25,7 +26,11 @@ pub struct Entry {
 
 /// Every policy, in the order of their ids.
 pub static REGISTRY: &[Entry] = &[
+    ip_filtering::ENTRY,
+    json_threat_protection::ENTRY,
+    json_validation::ENTRY,
     latency::ENTRY,
+    policy_request_validation::ENTRY,
     regex_threat_protection::ENTRY,
     request_content_limit::ENTRY,
     resource_filtering::ENTRY,
