@@ -7,6 +7,7 @@
 mod ant;
 mod build;
 mod date_pattern;
+pub mod freemarker;
 mod ip_filtering;
 mod java_regex;
 pub mod json_scan;
@@ -14,6 +15,7 @@ mod json_threat_protection;
 mod json_validation;
 mod latency;
 mod lenient;
+mod policy_assign_content;
 mod policy_request_validation;
 mod regex_threat_protection;
 pub mod registry;

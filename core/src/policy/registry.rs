@@ -2,7 +2,7 @@
 
 pub use super::build::{Build, GatewayParts};
 use super::{
-    Phases, ip_filtering, json_threat_protection, json_validation, latency,
+    Phases, ip_filtering, json_threat_protection, json_validation, latency, policy_assign_content,
     policy_request_validation, regex_threat_protection, request_content_limit, resource_filtering,
     transform_queryparams, url_rewriting,
 };
@@ -30,6 +30,7 @@ pub static REGISTRY: &[Entry] = &[
     json_threat_protection::ENTRY,
     json_validation::ENTRY,
     latency::ENTRY,
+    policy_assign_content::ENTRY,
     policy_request_validation::ENTRY,
     regex_threat_protection::ENTRY,
     request_content_limit::ENTRY,
