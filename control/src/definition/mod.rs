@@ -17,9 +17,11 @@ mod endpoint;
 mod flow;
 mod header;
 mod http;
+mod keystore;
 mod plan;
 mod plan_order;
 mod properties;
+mod proxy;
 mod reader;
 mod refusal;
 mod tags;
@@ -33,7 +35,7 @@ mod v4;
 use std::sync::Arc;
 
 use serde_json::Value;
-use turnpike_config::{Config, Secret};
+use turnpike_config::{Config, ProxyConfig, Secret};
 use turnpike_core::definition::{Api, Engine};
 
 pub use connector::Connectors;
@@ -75,6 +77,8 @@ pub struct CompileContext {
     pub tenant: Option<String>,
     /// `api.properties.encryption.secret`.
     pub encryption_secret: Secret,
+    /// `system.proxy.*`.
+    pub system_proxy: Option<ProxyConfig>,
     /// Connectors of every compiled API; shared with [`crate::resolve::Resolver`].
     pub connectors: Connectors,
 }
@@ -90,6 +94,7 @@ impl CompileContext {
                 .clone()
                 .filter(|tenant| !tenant.is_empty()),
             encryption_secret: config.api.encryption_secret.clone(),
+            system_proxy: config.system_proxy.clone(),
             connectors: Connectors::default(),
         }
     }

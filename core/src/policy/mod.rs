@@ -7,6 +7,7 @@
 mod ant;
 mod build;
 mod date_pattern;
+pub mod follow_redirects;
 pub mod freemarker;
 mod ip_filtering;
 mod java_regex;
@@ -161,7 +162,8 @@ pub trait Policy: Send + Sync + fmt::Debug + Any {
         Verdict::Continue
     }
 
-    /// The wrapped call was given up (the client went away, the request timed out): what `before_call` took is given back.
+    /// The call that this policy asked to wrap is given up (a later step failed, the client went away, the request timed out), before its
+    /// `after_call` was through: what the carry holds is given back.
     fn cancel_call(&self, carry: Carry) {
         let _ = carry;
     }
