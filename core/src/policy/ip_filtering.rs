@@ -591,6 +591,56 @@ mod tests {
     }
 
     #[test]
+    fn addresses_and_lists_may_be_expressions() {
+        for (configuration, expected) in [
+            (
+                json!({"useCustomIPAddress": true, "customIPAddress": "{#request.headers['X-Forwarded-For'][0]}", "whitelistIps": ["10.0.0.2"]}),
+                0,
+            ),
+            (
+                json!({"useCustomIPAddress": true, "customIPAddress": "{#request.headers['X-Forwarded-For']}", "blacklistIps": ["10.0.0.3"]}),
+                403,
+            ),
+            (
+                json!({"useCustomIPAddress": true, "customIPAddress": "{#request.headers['X-None']}", "whitelistIps": ["10.1.2.3"]}),
+                403,
+            ),
+            (
+                json!({"whitelistIps": ["10.0.0.1", "{#request.remoteAddress}"]}),
+                0,
+            ),
+            (
+                json!({"blacklistIps": ["{'10.0.0.1,' + #request.remoteAddress}"]}),
+                0,
+            ),
+            (
+                json!({"blacklistIps": ["{#request.remoteAddress + ',10.0.0.1'}"]}),
+                403,
+            ),
+            (
+                json!({"blacklistIps": ["{#context.attributes['none']}"]}),
+                0,
+            ),
+            (json!({"blacklistIps": ["{#request.nope}"]}), 500),
+        ] {
+            let failure = run(
+                &configuration,
+                "10.1.2.3",
+                &["10.0.0.1, 10.0.0.2", "10.0.0.3"],
+                &[
+                    ("{'10.0.0.1", &["10.9.9.9"]),
+                    ("' + #request.remoteAddress}", &["10.9.9.9"]),
+                ],
+            );
+            assert_eq!(
+                failure.map_or(0, |(status, _)| status),
+                expected,
+                "{configuration}"
+            );
+        }
+    }
+
+    #[test]
     fn host_names_are_looked_up() {
         let white = json!({"whitelistIps": ["a.example", "b.example"]});
         let black = json!({"blacklistIps": ["a.example"]});

@@ -232,7 +232,8 @@ fn translate(pattern: &str) -> Result<Translated, String> {
             }
             '*' | '+' | '?' | '}' => {
                 // A `?` behind a quantifier makes it lazy, and is none itself; a `?` behind `(` opens a group.
-                quantified = !(after_quantifier && character == '?') && !out.ends_with('(');
+                let is_lazy = after_quantifier && character == '?';
+                quantified = !is_lazy && !out.ends_with('(');
                 out.push(character);
             }
             _ => out.push(character),

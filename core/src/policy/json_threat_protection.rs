@@ -239,6 +239,11 @@ mod tests {
     }
 
     #[test]
+    fn the_collected_samples_are_understood() {
+        crate::policy::testing::builds_samples("json-threat-protection", &[]);
+    }
+
+    #[test]
     fn a_configuration_that_cannot_be_read_names_its_member() {
         for member in [
             "maxEntries",

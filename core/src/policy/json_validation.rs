@@ -414,6 +414,23 @@ mod tests {
     }
 
     #[test]
+    fn a_message_may_be_an_expression() {
+        for (message, status, expected) in [
+            ("id {#request.id}", 400, "id request-id"),
+            ("{#context.attributes['none']}", 400, "Bad Request"),
+            ("{#request.nope}", 500, "Internal Server Error"),
+        ] {
+            let configuration = json!({"schema": SCHEMA, "errorMessage": message});
+            let failure = run(&configuration, Phase::Request, b"{}").expect("a failure");
+            assert_eq!(
+                (failure.status, failure.message.as_deref()),
+                (status, Some(expected)),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
     fn keywords_of_later_drafts_say_nothing() {
         let schema = r#"{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","properties":{"a":{"const":1}},"required":["a"]}"#;
         let configuration = json!({"schema": schema});
@@ -480,6 +497,14 @@ mod tests {
                 .expect("a failure")
                 .key_str(),
             "JSON_INVALID_PAYLOAD"
+        );
+    }
+
+    #[test]
+    fn the_collected_samples_are_understood() {
+        crate::policy::testing::builds_samples(
+            "json-validation",
+            &["\"returnDetailedErrorReport\":true"],
         );
     }
 

@@ -82,11 +82,11 @@ fn multimap<'v>(
             values.push(Value::Text(value));
         }
     }
-    Value::Map(Arc::new(
+    Value::map(
         map.into_iter()
-            .map(|(name, values)| (Value::from(name), Value::List(values.into())))
+            .map(|(name, values)| (Value::from(name), Value::list(values)))
             .collect(),
-    ))
+    )
 }
 
 impl AssignContent {
@@ -374,6 +374,11 @@ mod tests {
             assert!(response.response_body);
             assert_eq!(response.request_body, needed, "{template}");
         }
+    }
+
+    #[test]
+    fn the_collected_samples_are_understood() {
+        crate::policy::testing::builds_samples("policy-assign-content", &[]);
     }
 
     proptest! {

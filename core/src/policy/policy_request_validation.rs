@@ -218,7 +218,10 @@ impl Rule {
         if self.holds(value.as_deref(), &parameters) {
             return Ok(None);
         }
-        let message = self.message.as_deref().unwrap_or(self.kind.message());
+        let message = self
+            .message
+            .as_deref()
+            .unwrap_or_else(|| self.kind.message());
         Ok(Some(filled(message, self.input.source(), &parameters)))
     }
 
@@ -445,6 +448,74 @@ mod tests {
         }
         let empty = json!({"rules": [{"input": "", "isRequired": false, "constraint": {"type": "NOT_NULL"}}]});
         assert_eq!(run(&empty).expect("empty is not absent").status, 400);
+    }
+
+    #[test]
+    fn inputs_and_parameters_are_expressions() {
+        let rule = |input: &str, required: bool, kind: &str, parameters: Json| json!({"rules": [{"input": input, "isRequired": required, "constraint": {"type": kind, "parameters": parameters}}]});
+        let name = "{#jsonPath(#request.content, '$.name')}";
+        let none = "{#jsonPath(#request.content, '$.none')}";
+        for (configuration, body, expected) in [
+            (
+                rule(name, true, "NOT_NULL", json!([])),
+                r#"{"name":"a"}"#,
+                "",
+            ),
+            (
+                rule(
+                    name,
+                    true,
+                    "PATTERN",
+                    json!(["{#request.id.substring(0, 3)}"]),
+                ),
+                r#"{"name":"xreqx"}"#,
+                "",
+            ),
+            (
+                rule(name, true, "ENUM", json!(["{#request.id}"])),
+                r#"{"name":"a"}"#,
+                "'{#jsonPath(#request.content, '$.name')}' not included in ENUM",
+            ),
+            (rule(none, false, "MAIL", json!([])), r#"{"name":"a"}"#, ""),
+            (
+                rule(none, true, "NOT_NULL", json!([])),
+                r#"{"name":"a"}"#,
+                "'{#jsonPath(#request.content, '$.none')}' can not be null.",
+            ),
+            (
+                rule("{#request.headers['X'][0]}", false, "NOT_NULL", json!([])),
+                "",
+                "Unable to evaluate expression: {#request.headers['X'][0]} -> It might be related to an invalid request body",
+            ),
+            (
+                rule(name, true, "NOT_NULL", json!([])),
+                "",
+                "Unable to evaluate expression: {#jsonPath(#request.content, '$.name')} -> It might be related to an invalid request body",
+            ),
+        ] {
+            let policy = build("policy-request-validation", &configuration).expect("a policy");
+            let mut bench = Bench::new();
+            let mut exchange = bench.exchange();
+            exchange.request.body = crate::exchange::Body::Buffered(body.into());
+            match policy.on_request(&mut exchange) {
+                Verdict::Continue => assert_eq!(expected, "", "{configuration}"),
+                Verdict::Fail(failure) => {
+                    let message: Json =
+                        serde_json::from_str(&failure.message.unwrap_or_default()).expect("JSON");
+                    assert_eq!(message["constraints"], json!([expected]), "{configuration}");
+                    assert_eq!(
+                        policy.body_needs(Phase::Request).request_body,
+                        expected.contains("content")
+                    );
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_collected_samples_are_understood() {
+        crate::policy::testing::builds_samples("policy-request-validation", &[]);
     }
 
     #[test]

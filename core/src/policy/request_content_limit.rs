@@ -196,6 +196,11 @@ mod tests {
     }
 
     #[test]
+    fn the_collected_samples_are_understood() {
+        crate::policy::testing::builds_samples("request-content-limit", &[]);
+    }
+
+    #[test]
     fn a_configuration_that_cannot_be_read_names_its_member() {
         assert!(build("request-content-limit", &json!({"limit": "1000"})).is_ok());
         let error =

@@ -369,6 +369,11 @@ mod tests {
     }
 
     #[test]
+    fn the_collected_samples_are_understood() {
+        crate::policy::testing::builds_samples("resource-filtering", &[]);
+    }
+
+    #[test]
     fn a_configuration_that_cannot_be_used_names_its_member() {
         for (configuration, member) in [
             (json!({"whitelist": "x"}), "whitelist"),

@@ -209,6 +209,21 @@ mod tests {
     }
 
     #[test]
+    fn values_are_expressions_and_are_left_out_when_they_have_none() {
+        let configuration = json!({"addQueryParameters": [
+            {"name": "id", "value": "{#request.id} x"},
+            {"name": "none", "value": "{#context.attributes['none']}"},
+            {"name": "wrong", "value": "{#request.nope}"},
+            {"name": "broken", "value": "{#request."},
+            {"name": "text", "value": "{#request.path}&b"},
+        ]});
+        assert_eq!(
+            transformed("a=1", &configuration),
+            "a=1&id=request-id%20x&text=/api/orders&b"
+        );
+    }
+
+    #[test]
     fn a_query_that_grows_too_large_fails_the_request() {
         let value = "v".repeat(40_000);
         let configuration = json!({"addQueryParameters": [

@@ -133,7 +133,7 @@ impl UrlRewriting {
             base: exchange,
             extra: &[
                 ("group", Value::List(numbered)),
-                ("groupName", Value::Map(Arc::new(named))),
+                ("groupName", Value::map(named)),
             ],
         };
         let replacement = self
@@ -319,6 +319,57 @@ mod tests {
     }
 
     #[test]
+    fn the_replacement_sees_the_groups_of_its_match() {
+        for (from, to, expected) in [
+            (
+                FROM,
+                "https://apis.example/{#group[0]}",
+                "a https://apis.example/x?a=1, https://apis.example/y.",
+            ),
+            (
+                r"http://(?<host>\w)/(\w)",
+                "{#groupName['host']}{#group[1]}-{#request.id}",
+                "a hx-request-id?a=1, hy-request-id.",
+            ),
+            (r"http://\w/(z)?", "[{#group[0]}]", "a []x?a=1, []y."),
+        ] {
+            let policy = build(
+                "url-rewriting",
+                &json!({"rewriteResponseBody": true, "fromRegex": from, "toReplacement": to}),
+            )
+            .expect("a policy");
+            let mut bench = Bench::new();
+            let mut exchange = bench.exchange();
+            exchange.response.body = Body::Buffered(b"a http://h/x?a=1, http://h/y.".to_vec());
+            assert!(matches!(
+                policy.on_response(&mut exchange),
+                Verdict::Continue
+            ));
+            let body = String::from_utf8_lossy(exchange.response.body.bytes().expect("a body"))
+                .into_owned();
+            assert_eq!(body, expected);
+        }
+    }
+
+    #[test]
+    fn a_replacement_without_a_value_fails_the_request() {
+        for to in ["{#group[9]}", "{#nope.x}", "{#group["] {
+            let policy = build(
+                "url-rewriting",
+                &json!({"rewriteResponseBody": true, "fromRegex": "a", "toReplacement": to}),
+            )
+            .expect("a policy");
+            let mut bench = Bench::new();
+            let mut exchange = bench.exchange();
+            exchange.response.body = Body::Buffered(b"a".to_vec());
+            assert!(
+                matches!(policy.on_response(&mut exchange), Verdict::Fail(failure) if failure.status == 500),
+                "{to}"
+            );
+        }
+    }
+
+    #[test]
     fn an_expression_that_matches_nothing_much_ends() {
         let policy = build(
             "url-rewriting",
@@ -370,6 +421,11 @@ mod tests {
             exchange.response.body.bytes().map(<[u8]>::len),
             Some((3 << 20) + 2)
         );
+    }
+
+    #[test]
+    fn the_collected_samples_are_understood() {
+        crate::policy::testing::builds_samples("url-rewriting", &[]);
     }
 
     #[test]

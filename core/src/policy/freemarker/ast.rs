@@ -12,13 +12,13 @@ pub(super) enum Node {
     Text(Box<str>),
     Output(Expr),
     /// Branches in order; the one without condition is the last.
-    If(Vec<(Option<Expr>, Vec<Node>)>),
+    If(Vec<(Option<Expr>, Vec<Self>)>),
     List(Box<List>),
     /// Between two turns of the innermost loop.
-    Separator(Vec<Node>),
+    Separator(Vec<Self>),
     Assign(Arc<str>, Expr),
     /// `<#assign name>…</#assign>`
-    Capture(Arc<str>, Vec<Node>),
+    Capture(Arc<str>, Vec<Self>),
     Break,
     Continue,
 }

@@ -125,7 +125,7 @@ impl<'t, 'a> Renderer<'t, 'a> {
                 Node::Text(text) => self.write(text)?,
                 Node::Output(expr) => {
                     let item = self.eval(expr)?;
-                    let text = self.to_text(&item, expr)?;
+                    let text = self.print(&item, expr)?;
                     self.write(&text)?;
                 }
                 Node::If(branches) => {
@@ -336,7 +336,7 @@ impl<'t, 'a> Renderer<'t, 'a> {
         let mut text = String::new();
         for part in parts {
             let item = self.eval(part)?;
-            text.push_str(&self.to_text(&item, part)?);
+            text.push_str(&self.print(&item, part)?);
         }
         self.make(text.len())?;
         Ok(Some(Item::Text(text.into())))
@@ -596,7 +596,7 @@ impl<'t, 'a> Renderer<'t, 'a> {
         }))
     }
 
-    pub(super) fn to_text(&mut self, item: &Item<'a>, expr: &Expr) -> Outcome<Text> {
+    pub(super) fn print(&self, item: &Item<'a>, expr: &Expr) -> Outcome<Text> {
         match item {
             Item::Text(text) => Ok(Rc::clone(text)),
             Item::Number(number) => Ok(number.to_text().into()),
@@ -607,7 +607,7 @@ impl<'t, 'a> Renderer<'t, 'a> {
 
     fn eval_text(&mut self, expr: &'t Expr) -> Outcome<Text> {
         let item = self.eval(expr)?;
-        self.to_text(&item, expr)
+        self.print(&item, expr)
     }
 
     fn eval_bool(&mut self, expr: &'t Expr) -> Outcome<bool> {
@@ -697,8 +697,8 @@ impl<'t, 'a> Renderer<'t, 'a> {
                 Ok(Some(Item::Map(Rc::new(map))))
             }
             (Operator::Add, left, right) => {
-                let left = self.to_text(left, left_expr)?;
-                let right = self.to_text(right, right_expr)?;
+                let left = self.print(left, left_expr)?;
+                let right = self.print(right, right_expr)?;
                 self.make(left.len() + right.len())?;
                 Ok(Some(Item::Text([&*left, &*right].concat().into())))
             }

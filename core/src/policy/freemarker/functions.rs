@@ -132,8 +132,8 @@ fn text<'a>(
             _ => None,
         }),
         "json_string" => script(own, Script::Json),
-        "js_string" => script(own, Script::JavaScript),
-        "j_string" => script(own, Script::Java),
+        "js_string" => script(own, Script::Browser),
+        "j_string" => script(own, Script::Platform),
         "url" | "url_path" => {
             if arguments.first().is_some_and(|charset| {
                 !plain(charset).is_some_and(|charset| charset.eq_ignore_ascii_case("utf-8"))
@@ -311,8 +311,10 @@ fn escaped(text: &str, escape: impl Fn(char) -> Option<&'static str>) -> String 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Script {
     Json,
-    JavaScript,
-    Java,
+    /// JavaScript.
+    Browser,
+    /// Java.
+    Platform,
 }
 
 /// A text as it may stand inside the quotes of another language.
@@ -328,13 +330,13 @@ fn script(text: &str, script: Script) -> String {
             '\t' => out.push_str("\\t"),
             '\u{8}' => out.push_str("\\b"),
             '\u{c}' => out.push_str("\\f"),
-            '\'' if script == Script::JavaScript => out.push_str("\\'"),
+            '\'' if script == Script::Browser => out.push_str("\\'"),
             // What would end a script element of a page.
-            '/' if script != Script::Java && (before == '<' || out.is_empty()) => {
+            '/' if script != Script::Platform && (before == '<' || out.is_empty()) => {
                 out.push_str("\\/");
             }
-            '<' if script == Script::JavaScript => out.push_str("\\u003C"),
-            '>' if script != Script::Java && matches!(before, ']' | '-') => {
+            '<' if script == Script::Browser => out.push_str("\\u003C"),
+            '>' if script != Script::Platform && matches!(before, ']' | '-') => {
                 out.push_str(if script == Script::Json {
                     "\\u003E"
                 } else {

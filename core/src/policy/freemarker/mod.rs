@@ -10,6 +10,7 @@ mod ast;
 mod builtins;
 mod decimal;
 mod eval;
+mod expression;
 mod functions;
 mod parse;
 mod value;

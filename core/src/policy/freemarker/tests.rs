@@ -2,7 +2,6 @@ use super::*;
 use crate::exchange::Headers;
 use proptest::prelude::*;
 use std::borrow::Cow;
-use std::sync::Arc;
 
 /// An object with the properties of the tests.
 #[derive(Debug)]
@@ -26,10 +25,10 @@ impl Object for Request {
             "ratio" => Value::Double(0.5),
             "ok" => Value::Bool(true),
             "nothing" => Value::Null,
-            "map" => Value::Map(Arc::new(vec![
+            "map" => Value::map(vec![
                 (Value::text("k"), Value::Text(Cow::Borrowed("v"))),
                 (Value::text("n"), Value::Long(5)),
-            ])),
+            ]),
             _ => return None,
         })
     }
@@ -51,10 +50,10 @@ fn rendered(source: &str) -> Result<String, RenderError> {
         &request,
         vec![(
             "params",
-            Value::Map(Arc::new(vec![(
+            Value::map(vec![(
                 Value::text("a"),
-                Value::List([Value::text("1")].into_iter().collect()),
-            )])),
+                Value::list(vec![Value::text("1")]),
+            )]),
         )],
     );
     let template = Template::new(source).unwrap_or_else(|error| panic!("{source}: {error}"));

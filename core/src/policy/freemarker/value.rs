@@ -46,7 +46,9 @@ impl<'a> Item<'a> {
             Value::Double(number) => Self::Number(Decimal::double(number)?),
             Value::Text(text) => Self::text(&text),
             // A missing element stays where it is, as the empty value.
-            Value::List(items) => Self::list(
+            Value::Decimal(number) => Self::Number(Decimal::parse(&number.to_string())?),
+            Value::Char(character) => Self::text(character.encode_utf8(&mut [0; 4])),
+            Value::List(items) | Value::Array(items) => Self::list(
                 items
                     .iter()
                     .map(|item| Self::from_value(item.clone()).unwrap_or(Self::Nothing))
@@ -61,11 +63,18 @@ impl<'a> Item<'a> {
             )),
             Value::Headers(headers) => Self::Headers(headers),
             Value::Lookup(lookup) => Self::Lookup(lookup),
+            Value::Params(params) => Self::Map(Rc::new(
+                params
+                    .names()
+                    .iter()
+                    .map(|key| {
+                        let mut values = Vec::new();
+                        params.values(key, &mut |value| values.push(Self::text(&value)));
+                        ((**key).into(), Self::list(values))
+                    })
+                    .collect(),
+            )),
             Value::Object(object) => Self::Object(object, Rc::default()),
-            #[allow(
-                unreachable_patterns,
-                reason = "kinds of values that templates do not know are missing"
-            )]
             _ => return None,
         })
     }
