@@ -19,6 +19,8 @@ pub struct Config {
     pub runtime: RuntimeConfig,
     /// `api.*` and `policy.api-key.*`.
     pub api: ApiConfig,
+    /// Settings and variables that policies may read by name.
+    pub policies: PolicyConfig,
     /// `cloud.*`; present when a non-blank token is set and `cloud.enabled` is not `false`.
     pub cloud: Option<CloudConfig>,
     /// `management.*`.
@@ -49,6 +51,15 @@ pub struct Config {
     pub system_proxy: Option<ProxyConfig>,
     /// Every effective setting as `key -> value` in key order, secrets masked, for `/_node/configuration`.
     pub effective: Vec<(String, String)>,
+}
+
+/// What policies may read besides their own configuration. Any of it may be a key or a password.
+#[derive(Debug, Clone, Default)]
+pub struct PolicyConfig {
+    /// Everything that is written below `policy.`, by full name.
+    pub settings: Vec<(String, Secret)>,
+    /// Environment variables whose names begin with `AWS_`.
+    pub environment: Vec<(String, Secret)>,
 }
 
 /// One HTTP server.

@@ -10,7 +10,7 @@ use turnpike_config::Config;
 use turnpike_core::lifecycle::{Lifecycle, Stage};
 use turnpike_core::need::link::ControlEnd;
 use turnpike_core::report::ReportReceiver;
-use turnpike_core::snapshot::SnapshotCell;
+use turnpike_core::snapshot::{NodeFacts, SnapshotCell};
 use turnpike_core::stats::WorkerStats;
 
 use crate::bridge::{BridgeClient, HttpClient, HttpError};
@@ -243,7 +243,8 @@ impl ControlPlane {
             let resolver = Arc::new(Resolver::new(context.connectors.clone()));
             let deployer = SnapshotDeployer::new(
                 context,
-                SnapshotBuilder::new(config.api.allow_overlapping_context),
+                SnapshotBuilder::new(config.api.allow_overlapping_context)
+                    .with_node(node_facts(&config, &identity)),
                 snapshots,
                 Arc::clone(&resolver),
             );
@@ -330,6 +331,23 @@ impl ControlPlane {
             let _ = server.await;
         }
         self.stats
+    }
+}
+
+/// What expressions may know about this node.
+fn node_facts(config: &Config, identity: &NodeIdentity) -> NodeFacts {
+    let version = &identity.compatibility_version;
+    NodeFacts {
+        id: identity.id.as_str().into(),
+        version: version.split('.').next().unwrap_or_default().into(),
+        tenant: config.node.tenant.as_deref().map(Into::into),
+        sharding_tags: config
+            .node
+            .tags
+            .iter()
+            .map(|tag| tag.as_str().into())
+            .collect(),
+        zone: config.node.zone.as_deref().map(Into::into),
     }
 }
 

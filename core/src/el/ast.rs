@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::Value;
 use super::constant::Constant;
 use super::json_path::JsonPath;
 use super::pattern::Pattern;
@@ -122,15 +121,6 @@ pub(super) enum Comparison {
 }
 
 impl Expr {
-    /// The constant that it is.
-    pub(super) fn constant(&self) -> Option<Value<'_>> {
-        match self {
-            Self::Text(text) => Some(Value::text(text)),
-            Self::Const(value) => Some(value.value()),
-            _ => None,
-        }
-    }
-
     /// Calls `visit` for every chain of variable and properties, such as `request.headers`.
     pub(super) fn chains<'e>(
         &'e self,

@@ -1,4 +1,5 @@
-//! Constants of compiled expressions. A [`Value`] may borrow from an exchange and stays on its thread; a template is shared by all.
+//! Constants of compiled expressions. Values may borrow from an exchange and stay on its worker; a compiled template is shared by all of
+//! them, so its constants are kept in a form of their own.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use super::Value;
 use super::decimal::Decimal;
 use super::native::Native;
 
-/// A constant.
+/// A value that borrows nothing.
 #[derive(Debug, Clone)]
 pub(super) enum Constant {
     Null,
@@ -17,16 +18,15 @@ pub(super) enum Constant {
     Float(f32),
     Double(f64),
     Decimal(Arc<Decimal>),
-    Text(Box<str>),
     Char(char),
+    Text(Box<str>),
+    List(Box<[Self]>),
+    Map(Box<[(Self, Self)]>),
     Native(Arc<Native>),
-    List(Vec<Self>),
-    Array(Vec<Self>),
-    Map(Vec<(Self, Self)>),
 }
 
 impl Constant {
-    /// The constant of a value; `None` for a value that lives in an exchange.
+    /// The constant of a value; `None` for what is not worth folding or cannot be kept.
     pub(super) fn of(value: &Value<'_>) -> Option<Self> {
         Some(match value {
             Value::Null => Self::Null,
@@ -36,23 +36,22 @@ impl Constant {
             Value::Float(number) => Self::Float(*number),
             Value::Double(number) => Self::Double(*number),
             Value::Decimal(number) => Self::Decimal(Arc::clone(number)),
-            Value::Text(text) => Self::Text((**text).into()),
             Value::Char(character) => Self::Char(*character),
-            Value::Native(native) => Self::Native(Arc::clone(native)),
+            Value::Text(text) => Self::Text(Box::from(&**text)),
             Value::List(items) => Self::List(items.iter().map(Self::of).collect::<Option<_>>()?),
-            Value::Array(items) => Self::Array(items.iter().map(Self::of).collect::<Option<_>>()?),
             Value::Map(entries) => Self::Map(
                 entries
                     .iter()
                     .map(|(key, value)| Some((Self::of(key)?, Self::of(value)?)))
                     .collect::<Option<_>>()?,
             ),
+            Value::Native(native) => Self::Native(Arc::clone(native)),
             _ => return None,
         })
     }
 
-    /// Its value.
-    pub(super) fn value(&self) -> Value<'static> {
+    /// The value, lent by this constant.
+    pub(super) fn value(&self) -> Value<'_> {
         match self {
             Self::Null => Value::Null,
             Self::Bool(flag) => Value::Bool(*flag),
@@ -61,28 +60,25 @@ impl Constant {
             Self::Float(number) => Value::Float(*number),
             Self::Double(number) => Value::Double(*number),
             Self::Decimal(number) => Value::Decimal(Arc::clone(number)),
-            Self::Text(text) => Value::Text(Cow::Owned(text.to_string())),
             Self::Char(character) => Value::Char(*character),
-            Self::Native(native) => Value::Native(Arc::clone(native)),
-            Self::Array(items) => Value::array(items.iter().map(Self::value).collect()),
-            Self::List(items) => Value::list(items.iter().map(Self::value).collect()),
-            Self::Map(entries) => Value::map(
+            Self::Text(text) => Value::Text(Cow::Borrowed(text)),
+            Self::List(items) => Value::List(items.iter().map(Self::value).collect()),
+            Self::Map(entries) => Value::Map(Arc::new(
                 entries
                     .iter()
                     .map(|(key, value)| (key.value(), value.value()))
                     .collect(),
-            ),
+            )),
+            Self::Native(native) => Value::Native(Arc::clone(native)),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::el::Template;
-
     #[test]
-    fn templates_are_shared_between_threads() {
+    fn a_template_may_be_shared_by_workers() {
         fn shared<T: Send + Sync>() {}
-        shared::<Template>();
+        shared::<crate::el::Template>();
     }
 }

@@ -20,11 +20,11 @@ impl Scope for Empty {
 }
 
 /// The value of an expression without variables; `None` when it fails.
-pub(super) fn constant(expr: &Expr) -> Option<Value<'static>> {
+pub(super) fn constant(expr: &Expr) -> Option<Constant> {
     Evaluation::new(&Empty, &Limits::DEFAULT)
         .eval(expr)
         .ok()
-        .map(Value::into_owned)
+        .and_then(|value| Constant::of(&value))
 }
 
 /// One evaluation.

@@ -8,7 +8,7 @@ use super::json_path::JsonPath;
 use super::lexer::{Token, tokens};
 use super::limits::Limits;
 use super::pattern::Pattern;
-use super::{ElError, Value, eval};
+use super::{ElError, eval};
 
 /// Parses one expression.
 pub(super) fn parse(text: &str, limits: &Limits) -> Result<Expr, ElError> {
@@ -469,11 +469,11 @@ impl Parser<'_> {
     fn braces(&mut self) -> Result<Expr, ElError> {
         self.expect(&Token::OpenCurly)?;
         if self.take(&Token::CloseCurly) {
-            return Ok(Expr::Const(Constant::List(Vec::new())));
+            return Ok(Expr::Const(Constant::List([].into())));
         }
         if self.take(&Token::Colon) {
             self.expect(&Token::CloseCurly)?;
-            return Ok(Expr::Const(Constant::Map(Vec::new())));
+            return Ok(Expr::Const(Constant::Map([].into())));
         }
         let first = self.expression()?;
         if self.take(&Token::Colon) {
@@ -567,8 +567,8 @@ fn fold(expr: Expr) -> Expr {
         return expr;
     }
     match eval::constant(&expr) {
-        Some(Value::Text(text)) => Expr::Text(text.into_owned().into()),
-        Some(value) => Constant::of(&value).map_or(expr, Expr::Const),
+        Some(Constant::Text(text)) => Expr::Text(text),
+        Some(value) => Expr::Const(value),
         None => expr,
     }
 }

@@ -12,7 +12,7 @@ mod tests;
 pub use cors::Cors;
 pub use failure::{MediaTemplate, ResponseTemplates};
 pub use path_parameters::{PathMapping, PathParameterSet, PathParameters};
-pub use pattern::{FlowPath, Methods, PathOperator, PatternError};
+pub use pattern::{FlowPath, Methods, PathOperator, PatternError, full_match};
 pub use run::{Meter, Next, Run, StepOutcome, Surroundings};
 pub use select::best_match;
 
@@ -35,7 +35,7 @@ pub enum FlowMode {
 }
 
 /// The flows of one level: an organization's, a plan's, or an API's.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct FlowSet {
     /// How they are chosen.
     pub mode: FlowMode,
@@ -44,7 +44,7 @@ pub struct FlowSet {
 }
 
 /// One enabled flow.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Flow {
     /// Name, for messages; may be empty.
     pub name: Box<str>,

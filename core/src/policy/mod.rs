@@ -21,13 +21,15 @@ mod policy_request_validation;
 mod regex_threat_protection;
 pub mod registry;
 mod request_content_limit;
+pub mod resource;
 mod resource_filtering;
 #[cfg(test)]
 pub(crate) mod testing;
 mod transform_queryparams;
 mod url_rewriting;
 
-pub use build::{Builder, ConfigError, Resource};
+pub use build::{Builder, ConfigError};
+pub use resource::Resource;
 
 use std::any::Any;
 use std::fmt;

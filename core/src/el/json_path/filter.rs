@@ -1,8 +1,8 @@
 //! Filters of JSON paths: `[?(@.price > 9 && @.cat == 'a')]`.
 
+use crate::el::constant::Constant;
 use std::cmp::Ordering;
 
-use super::super::constant::Constant;
 use super::{JsonPath, Stop, items};
 use crate::el::limits::Budget;
 use crate::el::pattern::Pattern;
@@ -135,7 +135,7 @@ fn value<'a>(
     budget: &mut Budget<'_>,
 ) -> Result<Option<Value<'a>>, ElError> {
     match operand {
-        Operand::Constant(value) => Ok(Some(value.value())),
+        Operand::Constant(value) => Ok(Some(value.value().into_owned())),
         Operand::Path(path, from_root) => {
             match path.find(root, start(*from_root, root, element), true, budget) {
                 Ok(value) => Ok(Some(value)),

@@ -3,11 +3,11 @@
 mod filter;
 mod parse;
 
+use crate::el::constant::Constant;
 use std::sync::Arc;
 
 use filter::Filter;
 
-use super::constant::Constant;
 use super::limits::Budget;
 use super::{ElError, Value, compare, maps};
 
@@ -332,7 +332,7 @@ impl<'a> Reader<'_, 'a, '_, '_> {
         parameters
             .iter()
             .map(|parameter| match parameter {
-                Parameter::Constant(value) => Ok(value.value()),
+                Parameter::Constant(value) => Ok(value.value().into_owned()),
                 Parameter::Path(path, from_root) => {
                     let start = if *from_root { self.root } else { model };
                     path.find(self.root, start, true, self.budget)

@@ -1,8 +1,8 @@
 //! From the text of a JSON path to its tokens.
 
-use super::super::constant::Constant;
 use super::filter::{Filter, Operand, Operator};
 use super::{JsonPath, Parameter, Token};
+use crate::el::constant::Constant;
 use crate::el::pattern::Pattern;
 use crate::el::{ElError, Value, json};
 
@@ -140,7 +140,7 @@ impl<'t> Parser<'t> {
                         self.at += 1;
                         Parameter::Path(self.path(depth + 1)?, sign == b'$')
                     }
-                    _ => Parameter::Constant(Constant::of(&self.constant()?).ok_or_else(bad)?),
+                    _ => Parameter::Constant(self.constant()?),
                 });
                 self.blanks();
                 if self.take(")") {
@@ -241,7 +241,12 @@ impl<'t> Parser<'t> {
         Err(bad())
     }
 
-    fn constant(&mut self) -> Result<Value<'static>, ElError> {
+    fn constant(&mut self) -> Result<Constant, ElError> {
+        let value = self.constant_value()?;
+        Constant::of(&value).ok_or_else(bad)
+    }
+
+    fn constant_value(&mut self) -> Result<Value<'static>, ElError> {
         match self.peek().ok_or_else(bad)? {
             b'\'' | b'"' => self.quoted().map(Value::from),
             open @ (b'[' | b'{') => {
@@ -410,12 +415,7 @@ impl<'t> Parser<'t> {
                     .map(|pattern| Operand::Pattern(Box::new(pattern)))
                     .map_err(ElError::evaluation)
             }
-            _ => {
-                let constant = self.constant()?;
-                Constant::of(&constant)
-                    .map(Operand::Constant)
-                    .ok_or_else(bad)
-            }
+            _ => self.constant().map(Operand::Constant),
         }
     }
 }
