@@ -15,7 +15,7 @@ pub use body::Body;
 pub use headers::{
     HEADER_TEXT_BYTES_MAX, HeaderError, HeaderField, Headers, is_field_value, is_token,
 };
-pub use request::{ClientCertificate, Request};
+pub use request::{ClientCertificate, QUERY_BYTES_MAX, Request};
 pub use response::Response;
 
 use std::any::Any;
@@ -65,6 +65,15 @@ pub struct Redirect {
 
 /// What a policy keeps for itself between the calls of one exchange.
 pub type Carry = Option<Box<dyn Any>>;
+
+/// A bound on a body that passes piece by piece.
+#[derive(Debug, Clone)]
+pub struct BodyLimit {
+    /// Bytes of payload at most.
+    pub bytes_max: u64,
+    /// What is answered when more arrive.
+    pub failure: Failure,
+}
 
 /// The memory of an exchange, kept by the worker for the next one.
 #[derive(Debug, Default)]
@@ -125,6 +134,8 @@ pub struct Exchange<'a> {
     pub attempt_timeout_ms: u64,
     /// Errands that nobody waits for; the worker sends them off after each turn of the chain.
     pub detached: Vec<Errand>,
+    /// A bound on the request body, which the worker enforces on a body that is still streaming (`request-content-limit`).
+    pub body_limit: Option<Box<BodyLimit>>,
     /// What the running policy keeps between its `Await` and its `resume`.
     pub carry: Carry,
     /// The time, Unix milliseconds: set by the worker whenever it drives the chain.
@@ -169,6 +180,7 @@ impl<'a> Exchange<'a> {
             redirect: None,
             attempt_timeout_ms: 0,
             detached: Vec::new(),
+            body_limit: None,
             carry: None,
             now_ms: 0,
             seed: 0,

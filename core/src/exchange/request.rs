@@ -5,6 +5,9 @@ use std::borrow::Cow;
 use super::{Body, Headers};
 use crate::http::{Method, RequestBody, Version, query};
 
+/// Bytes that a query may grow to through policies.
+pub const QUERY_BYTES_MAX: usize = 64 * 1_024;
+
 /// A client certificate, as it was presented in the TLS session or in the configured header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
@@ -116,5 +119,43 @@ impl Request {
             .collect();
         let joined = kept.join(&b'&');
         self.query = String::from_utf8(joined).unwrap_or_default();
+    }
+
+    /// Adds a query parameter behind the others; name and value are written as they are. False when the query would grow too large.
+    pub fn add_parameter(&mut self, name: &str, value: &str) -> bool {
+        if self.query.len() + name.len() + value.len() + 2 > QUERY_BYTES_MAX {
+            return false;
+        }
+        if !self.query.is_empty() {
+            self.query.push('&');
+        }
+        self.query.push_str(name);
+        self.query.push('=');
+        self.query.push_str(value);
+        true
+    }
+
+    /// Replaces every occurrence of a query parameter by one, where the first was; name and value are written as they are. False when the
+    /// query would grow too large.
+    pub fn set_parameter(&mut self, name: &str, value: &str) -> bool {
+        let is_it = |parameter: &[u8]| query::name(parameter) == name.as_bytes();
+        if !query::parameters(self.query.as_bytes()).any(is_it) {
+            return self.add_parameter(name, value);
+        }
+        if self.query.len() + name.len() + value.len() + 2 > QUERY_BYTES_MAX {
+            return false;
+        }
+        let written = [name, "=", value].concat();
+        let mut replaced = false;
+        let kept: Vec<&[u8]> = query::parameters(self.query.as_bytes())
+            .filter_map(|parameter| {
+                if !is_it(parameter) {
+                    return Some(parameter);
+                }
+                (!std::mem::replace(&mut replaced, true)).then_some(written.as_bytes())
+            })
+            .collect();
+        self.query = String::from_utf8(kept.join(&b'&')).unwrap_or_default();
+        true
     }
 }

@@ -4,14 +4,22 @@
 //! line in [`registry`](registry::REGISTRY) makes it known. It is built once per step at deployment, and then only ever sees an
 //! [`Exchange`]. A policy never waits: it returns [`Verdict::Await`] with what it needs, and is resumed with the answer.
 
+mod ant;
 mod api_key;
 mod aws;
 mod aws_lambda;
 mod build;
 pub mod cache;
+mod date_pattern;
 mod dynamic_routing;
 pub mod follow_redirects;
+pub mod freemarker;
 mod http_redirect;
+mod ip_filtering;
+mod java_regex;
+pub mod json_scan;
+mod json_threat_protection;
+mod json_validation;
 pub(crate) mod jwt;
 mod key_less;
 mod latency;
@@ -23,15 +31,20 @@ pub(crate) mod oauth2;
 mod pairs;
 mod path_rules;
 mod policy_assign_attributes;
+mod policy_assign_content;
 mod policy_basic_authentication;
 mod policy_circuit_breaker;
 mod policy_generate_jwt;
 mod policy_http_callout;
 mod policy_interrupt;
 mod policy_override_request_method;
+mod policy_request_validation;
 mod rbac;
+mod regex_threat_protection;
 pub mod registry;
+mod request_content_limit;
 pub mod resource;
+mod resource_filtering;
 mod retry;
 #[cfg(test)]
 mod samples;
@@ -41,6 +54,8 @@ mod status_code;
 pub(crate) mod testing;
 mod traffic_shadowing;
 mod transform_headers;
+mod transform_queryparams;
+mod url_rewriting;
 #[cfg(test)]
 mod wrapping;
 

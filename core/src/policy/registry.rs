@@ -2,11 +2,13 @@
 
 pub use super::build::{Build, GatewayParts};
 use super::{
-    Phases, api_key, aws_lambda, cache, dynamic_routing, http_redirect, jwt, key_less, latency,
-    mock, mtls, oauth2, policy_assign_attributes, policy_basic_authentication,
+    Phases, api_key, aws_lambda, cache, dynamic_routing, http_redirect, ip_filtering,
+    json_threat_protection, json_validation, jwt, key_less, latency, mock, mtls, oauth2,
+    policy_assign_attributes, policy_assign_content, policy_basic_authentication,
     policy_circuit_breaker, policy_generate_jwt, policy_http_callout, policy_interrupt,
-    policy_override_request_method, rbac, retry, ssl_enforcement, status_code, traffic_shadowing,
-    transform_headers,
+    policy_override_request_method, policy_request_validation, rbac, regex_threat_protection,
+    request_content_limit, resource_filtering, retry, ssl_enforcement, status_code,
+    traffic_shadowing, transform_headers, transform_queryparams, url_rewriting,
 };
 
 /// A policy that can be used in a flow.
@@ -33,6 +35,9 @@ pub static REGISTRY: &[Entry] = &[
     cache::ENTRY,
     dynamic_routing::ENTRY,
     http_redirect::ENTRY,
+    ip_filtering::ENTRY,
+    json_threat_protection::ENTRY,
+    json_validation::ENTRY,
     jwt::ENTRY,
     key_less::ENTRY,
     latency::ENTRY,
@@ -40,18 +45,25 @@ pub static REGISTRY: &[Entry] = &[
     mtls::ENTRY,
     oauth2::ENTRY,
     policy_assign_attributes::ENTRY,
+    policy_assign_content::ENTRY,
     policy_basic_authentication::ENTRY,
     policy_circuit_breaker::ENTRY,
     policy_generate_jwt::ENTRY,
     policy_http_callout::ENTRY,
     policy_interrupt::ENTRY,
     policy_override_request_method::ENTRY,
+    policy_request_validation::ENTRY,
     rbac::ENTRY,
+    regex_threat_protection::ENTRY,
+    request_content_limit::ENTRY,
+    resource_filtering::ENTRY,
     retry::ENTRY,
     ssl_enforcement::ENTRY,
     status_code::ENTRY,
     traffic_shadowing::ENTRY,
     transform_headers::ENTRY,
+    transform_queryparams::ENTRY,
+    url_rewriting::ENTRY,
 ];
 
 /// The policy of an id, and its index in [`REGISTRY`].

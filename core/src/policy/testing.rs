@@ -79,6 +79,34 @@ pub(crate) fn build_with(
     })
 }
 
+/// The configurations that the collected samples hold for a policy; none where the samples are not at hand.
+fn samples(id: &str) -> Vec<Value> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../shared/contracts/samples/policies")
+        .join(format!("{id}.samples.json"));
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        eprintln!("no samples of {id}: nothing is compared");
+        return Vec::new();
+    };
+    let samples: Vec<Value> = serde_json::from_str(&text).expect("samples");
+    samples
+        .into_iter()
+        .filter_map(|mut sample| {
+            let step = sample.get_mut("step").map(Value::take).unwrap_or(sample);
+            step.get("configuration").cloned()
+        })
+        .collect()
+}
+
+/// Builds a policy from every collected sample but those that `refused` names by a part of their text.
+pub(crate) fn builds_samples(id: &str, refused: &[&str]) {
+    for configuration in samples(id) {
+        let text = configuration.to_string();
+        let expected = !refused.iter().any(|part| text.contains(part));
+        assert_eq!(build(id, &configuration).is_ok(), expected, "{text}");
+    }
+}
+
 /// An API and what surrounds it, to make exchanges on.
 pub(crate) struct Bench {
     pub(crate) deployed: DeployedApi,
