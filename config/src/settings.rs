@@ -47,6 +47,8 @@ pub struct Config {
     pub license: LicenseConfig,
     /// `tags`, `zone`, `tenant`, `organizations`, `environments`.
     pub node: NodeConfig,
+    /// `system.proxy.*`, for endpoints, policies and resources that ask for it.
+    pub system_proxy: Option<ProxyConfig>,
     /// Every effective setting as `key -> value` in key order, secrets masked, for `/_node/configuration`.
     pub effective: Vec<(String, String)>,
 }
@@ -385,7 +387,7 @@ impl Default for HttpClientConfig {
     }
 }
 
-/// A forward proxy for the control thread's clients (HTTP CONNECT).
+/// A forward proxy (HTTP).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyConfig {
     /// Proxy host.
@@ -499,10 +501,21 @@ impl Default for PeriodicConfig {
 }
 
 /// `reporters.*`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ReportersConfig {
     /// `reporters.cloud.*`; used when there is a Cloud Token.
     pub cloud: CloudReporterConfig,
+    /// `reporters.warnings.enabled`: reports carry what went wrong without failing the request.
+    pub warnings: bool,
+}
+
+impl Default for ReportersConfig {
+    fn default() -> Self {
+        Self {
+            cloud: CloudReporterConfig::default(),
+            warnings: true,
+        }
+    }
 }
 
 /// `reporters.cloud.*` (contract reporting 7).

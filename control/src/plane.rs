@@ -15,6 +15,7 @@ use turnpike_core::stats::WorkerStats;
 
 use crate::bridge::{BridgeClient, HttpClient, HttpError};
 use crate::definition::CompileContext;
+use crate::errand::{ErrandDesk, ErrandStats, NoRedis, RedisDesk};
 use crate::license::License;
 use crate::node::heartbeat::{Heartbeat, NodeInfo};
 use crate::node::monitoring::{MonitoringPeriods, NodeMonitoring};
@@ -124,8 +125,23 @@ impl ControlPlane {
         let (stop_reports, reports_stopped) = watch::channel(false);
         let (stop_node_api, node_api_stopped) = watch::channel(false);
         let clock = system_clock();
-        drop(links);
         let mut tasks = JoinSet::new();
+
+        // Where counters and shared caches are kept: the one place at which a Redis is plugged in.
+        let redis: Arc<dyn RedisDesk> = Arc::new(NoRedis);
+        let errands = Arc::new(ErrandStats::new(
+            links.iter().map(ControlEnd::figures).collect(),
+        ));
+        let desk = Arc::new(ErrandDesk::new(
+            redis,
+            config.system_proxy.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&errands),
+            stopped.clone(),
+        ));
+        for link in links {
+            tasks.spawn(Arc::clone(&desk).serve(link));
+        }
 
         let identity = Arc::new(NodeIdentity {
             id: uuid::Uuid::new_v4().to_string(),
@@ -178,6 +194,7 @@ impl ControlPlane {
                     tenant: config.node.tenant.clone().unwrap_or_default(),
                     zone: config.node.zone.clone().unwrap_or_default(),
                     cloud: config.reporters.cloud.clone(),
+                    warnings: config.reporters.warnings,
                     monitor: config.monitoring.enabled.then(|| MonitorReports {
                         monitor: Arc::clone(&monitor),
                         hostname: identity.hostname.clone(),
@@ -204,6 +221,7 @@ impl ControlPlane {
                 snapshot: Arc::clone(&snapshots),
                 sync: view,
                 reporter: has_reporter.then(|| Arc::clone(&stats)),
+                errands,
                 license,
                 health: Arc::clone(&health),
                 monitor: Arc::clone(&monitor),

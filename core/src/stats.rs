@@ -68,6 +68,19 @@ pub struct RequestCell {
     pub response_bytes_sum: Cell,
 }
 
+/// What became of one policy's executions, over all its steps.
+#[derive(Debug, Default)]
+pub struct PolicyCell {
+    /// Executions that ended, whatever their outcome. A policy that waits counts once, when it ends.
+    pub executed: Cell,
+    /// Executions that ended the chain with a response of their own.
+    pub interrupted: Cell,
+    /// Executions that failed the request.
+    pub failed: Cell,
+    /// Summed time inside the policy, its waits left out, nanoseconds.
+    pub time_ns_sum: Cell,
+}
+
 /// Counters of one worker. Names follow the metrics of contract operations 4.
 #[derive(Debug)]
 pub struct WorkerStats {
@@ -119,6 +132,8 @@ pub struct WorkerStats {
     pub latency_buckets: [Cell; LATENCY_BUCKETS_US.len() + 1],
     /// Turns of the worker's heartbeat, about one a second; a stalled worker stops counting.
     pub heartbeats: Cell,
+    /// Executions by policy, in the order of [`crate::policy::registry::REGISTRY`].
+    pub policies: Box<[PolicyCell]>,
 }
 
 impl WorkerStats {
@@ -151,6 +166,10 @@ impl WorkerStats {
             reports_dropped: Cell::default(),
             latency_buckets: Default::default(),
             heartbeats: Cell::default(),
+            policies: crate::policy::registry::REGISTRY
+                .iter()
+                .map(|_| PolicyCell::default())
+                .collect(),
         }
     }
 
@@ -202,6 +221,16 @@ mod tests {
         );
         assert_eq!(stats.latency_buckets[1].get(), 1, "60 us lies in (50, 100]");
         assert_eq!(stats.request(2, 200).count.get(), 0);
+    }
+
+    #[test]
+    fn every_policy_of_the_registry_has_its_own_cell() {
+        let stats = WorkerStats::new();
+        for (index, entry) in crate::policy::registry::REGISTRY.iter().enumerate() {
+            stats.policies[index].executed.add(1);
+            let (found, _) = crate::policy::registry::find(entry.id).expect("an entry");
+            assert_eq!(stats.policies[found].executed.get(), 1, "{}", entry.id);
+        }
     }
 
     #[test]

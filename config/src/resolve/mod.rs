@@ -47,6 +47,7 @@ pub(crate) fn resolve(
         shutdown: services::shutdown(&mut reader),
         license: license(&mut reader, home),
         node: node(&mut reader),
+        system_proxy: client::system_proxy(&mut reader),
         effective: effective::effective(raw),
         cloud,
     };

@@ -139,6 +139,22 @@ fn the_system_proxy_is_taken_when_asked_for() {
 }
 
 #[test]
+fn reports_carry_warnings_unless_they_are_switched_off() {
+    assert!(yaml("").config().reporters.warnings);
+    let text = "reporters: {warnings: {enabled: false}}\n";
+    assert!(!yaml(text).config().reporters.warnings);
+}
+
+#[test]
+fn the_system_proxy_is_there_for_calls_of_policies() {
+    assert_eq!(yaml("tags: a\n").config().system_proxy, None);
+    let text = "system: {proxy: {host: sys, username: u, password: p}}\n";
+    let proxy = yaml(text).config().system_proxy.unwrap();
+    assert_eq!((proxy.host.as_str(), proxy.port), ("sys", 3_128));
+    assert_eq!(proxy.credentials, Some(("u".to_owned(), Secret::new("p"))));
+}
+
+#[test]
 fn bridge_credentials_are_read_by_type() {
     let jwt = Authentication::Jwt {
         token: Secret::new("j"),

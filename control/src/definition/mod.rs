@@ -20,10 +20,12 @@ mod flow;
 mod group;
 mod header;
 mod http;
+mod keystore;
 mod organization;
 mod plan;
 mod plan_order;
 mod properties;
+mod proxy;
 mod reader;
 mod refusal;
 mod resource;
@@ -40,11 +42,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
-use turnpike_config::{Config, Secret};
+use turnpike_config::{Config, ProxyConfig, Secret};
 use turnpike_core::definition::{Api, Engine, PlanSecurity, Processing};
-use turnpike_core::flow::FlowMode;
-use turnpike_core::policy::Resource;
+use turnpike_core::flow::{FlowMode, PathMapping, PathParameterSet};
 use turnpike_core::policy::registry::GatewayParts;
+use turnpike_core::policy::{Resource, follow_redirects};
 
 pub use connector::Connectors;
 pub use group::SharedPolicyGroups;
@@ -89,6 +91,8 @@ pub struct CompileContext {
     pub tenant: Option<String>,
     /// `api.properties.encryption.secret`.
     pub encryption_secret: Secret,
+    /// `system.proxy.*`.
+    pub system_proxy: Option<ProxyConfig>,
     /// Connectors of every compiled API; shared with [`crate::resolve::Resolver`].
     pub connectors: Connectors,
     /// What the gateway lends to policies and resources.
@@ -106,6 +110,7 @@ impl CompileContext {
                 .clone()
                 .filter(|tenant| !tenant.is_empty()),
             encryption_secret: config.api.encryption_secret.clone(),
+            system_proxy: config.system_proxy.clone(),
             connectors: Connectors::default(),
             gateway: Arc::new(gateway_parts(config)),
         }
@@ -198,10 +203,17 @@ pub fn compile(input: &ApiInput<'_>, context: &CompileContext) -> Result<Compile
         notes,
         properties: Properties::read(&root, &context.encryption_secret)?,
     };
-    let api = match version {
+    let mut api = match version {
         Version::V2 => v2::compile(&root, heading, input, &mut scope),
         Version::V4 => v4::compile(&root, heading, input, &mut scope),
     }?;
+    let flows = api.plans.iter().map(|plan| &plan.flows);
+    api.processing.path_parameters =
+        PathParameterSet::of(std::iter::once(&api.processing.flows).chain(flows));
+    let mut endpoints = api.groups.iter().flat_map(|group| &group.endpoints);
+    if endpoints.any(|endpoint| endpoint.follow_redirects) {
+        api.processing.redirects = Some(Box::new(follow_redirects::step()));
+    }
     Ok(Compiled {
         api: Arc::new(api),
         warnings: scope.notes.finish(),
@@ -229,6 +241,26 @@ struct Scope<'c> {
 }
 
 impl Scope<'_> {
+    /// The path mappings in `holder.<member>`.
+    fn path_mappings(
+        &mut self,
+        holder: &Node<'_>,
+        member: &str,
+    ) -> Result<Box<[PathMapping]>, Refusal> {
+        let mut mappings = Vec::new();
+        for (index, written) in holder.texts(member)?.iter().enumerate() {
+            match PathMapping::new(written) {
+                Some(mapping) => mappings.push(mapping),
+                None => {
+                    let member = holder.path_of(&format!("{member}[{index}]"));
+                    self.notes
+                        .push(member, "cannot be matched: no request is mapped to it");
+                }
+            }
+        }
+        Ok(mappings.into_boxed_slice())
+    }
+
     /// What every API has besides its flows, CORS and templates.
     fn processing(&mut self, plans: &[turnpike_core::definition::Plan]) -> Processing {
         Processing {

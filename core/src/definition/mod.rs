@@ -10,14 +10,14 @@ mod plan;
 pub use balance::{Balancing, LoadBalancer};
 pub use endpoint::{
     AddressCell, Addresses, ClientCertificate, Connector, ConnectorId, ConnectorOptions, Endpoint,
-    EndpointGroup, TlsSettings,
+    EndpointGroup, ForwardProxy, ProxyKind, TlsSettings,
 };
 pub use plan::{ApiKey, ApiKeyPlan, ApiKeySource, Plan, PlanSecurity, Subscription, Subscriptions};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::flow::{Cors, FlowSet, ResponseTemplates};
+use crate::flow::{Cors, FlowSet, PathMapping, PathParameterSet, ResponseTemplates, Step};
 
 /// Which of the reference's three execution engines an API asks for (contract request-lifecycle, head).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,8 +94,12 @@ pub struct Processing {
     pub templates: ResponseTemplates,
     /// Properties, for expressions; values as written.
     pub properties: BTreeMap<Box<str>, Box<str>>,
-    /// Path mappings of the analytics, as written.
-    pub path_mappings: Box<[Box<str>]>,
+    /// Path mappings of the analytics.
+    pub path_mappings: Box<[PathMapping]>,
+    /// Flow paths with parameters, of the API and of every plan.
+    pub path_parameters: PathParameterSet,
+    /// What follows redirects, when an endpoint asks for it.
+    pub redirects: Option<Box<Step>>,
     /// Some plan or flow needs the chain of policies even where no flow does: a JWT plan, a selection rule, CORS, templates.
     pub needs_chain: bool,
 }
@@ -110,6 +114,8 @@ impl std::fmt::Debug for Processing {
             .field("templates", &self.templates)
             .field("properties", &self.properties.keys())
             .field("path_mappings", &self.path_mappings)
+            .field("path_parameters", &self.path_parameters)
+            .field("redirects", &self.redirects)
             .field("needs_chain", &self.needs_chain)
             .finish()
     }
@@ -122,6 +128,7 @@ impl Api {
         !processing.needs_chain
             && processing.flows.is_empty()
             && !processing.match_required
+            && processing.redirects.is_none()
             && processing.cors.is_none()
             && processing.templates.by_key.is_empty()
             && self

@@ -139,6 +139,7 @@ pub(super) fn finish(
         security_token: subject.security_token,
         error_key: &facts.error_key,
         error_message: facts.error_message.as_deref().unwrap_or_default(),
+        ..Record::empty()
     };
     shard.report(&record);
 }

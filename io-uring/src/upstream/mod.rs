@@ -3,8 +3,10 @@
 mod connect;
 mod fault;
 mod pool;
+mod proxy;
 mod tls;
 
 pub(crate) use fault::Fault;
 pub(crate) use pool::{Lease, Upstreams};
+pub(crate) use proxy::basic_authorization;
 pub(crate) use tls::TlsWriter;

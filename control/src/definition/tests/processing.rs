@@ -171,19 +171,33 @@ fn properties_are_decrypted_and_a_broken_one_stays_as_it_is() {
 }
 
 #[test]
-fn path_mappings_are_kept_as_written() {
+fn path_mappings_are_read_from_both_forms() {
     for (base, pointer) in [
         (v4(), "/listeners/0/pathMappings"),
         (v2(), "/path_mappings"),
     ] {
         let api = api(&with(base, pointer, json!(["/a/:id", ""])));
-        let found: Vec<&str> = api
-            .processing
-            .path_mappings
-            .iter()
-            .map(|each| &**each)
-            .collect();
-        assert_eq!(found, ["/a/:id", ""]);
+        assert_eq!(api.processing.path_mappings.len(), 2);
+        assert!(api.is_plain(), "mappings alone need no chain");
+    }
+}
+
+#[test]
+fn paths_with_parameters_are_collected_from_the_api_and_its_plans() {
+    let flow = |path: &str| json!([{"selectors": [{"type": "http", "path": path}], "path-operator": {"path": path}}]);
+    for base in [v2(), v4()] {
+        for (pointer, path, is_empty) in [
+            ("/flows", "/:id", false),
+            ("/plans/0/flows", "/:id", false),
+            ("/flows", "/id", true),
+        ] {
+            let api = api(&with(base.clone(), pointer, flow(path)));
+            assert_eq!(
+                api.processing.path_parameters.is_empty(),
+                is_empty,
+                "{pointer} {path}"
+            );
+        }
     }
 }
 
