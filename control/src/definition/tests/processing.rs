@@ -266,3 +266,17 @@ fn settings_below_policy_reach_policies_and_are_not_shown() {
         "{shown}"
     );
 }
+
+#[test]
+fn an_endpoint_that_follows_redirects_needs_the_chain() {
+    for (base, pointer) in [
+        (
+            v4(),
+            "/endpointGroups/0/sharedConfiguration/http/followRedirects",
+        ),
+        (v2(), "/proxy/groups/0/http/followRedirects"),
+    ] {
+        let api = api(&with(base, pointer, json!(true)));
+        assert!(api.processing.redirects.is_some() && !api.is_plain());
+    }
+}

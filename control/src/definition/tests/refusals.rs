@@ -50,16 +50,6 @@ fn unsupported_v4() -> Vec<Case> {
             "endpointGroups[0].sharedConfiguration.http.version",
         ),
         (
-            "/endpointGroups/0/sharedConfiguration/http/followRedirects",
-            json!(true),
-            "endpointGroups[0].sharedConfiguration.http.followRedirects",
-        ),
-        (
-            "/endpointGroups/0/sharedConfiguration/proxy/enabled",
-            json!(true),
-            "endpointGroups[0].sharedConfiguration.proxy.enabled",
-        ),
-        (
             "/endpointGroups/0/endpoints/0/configuration/target",
             json!("grpc://h"),
             "endpointGroups[0].endpoints[0].configuration.target",
@@ -109,16 +99,6 @@ fn unsupported_v2() -> Vec<Case> {
             "/proxy/groups/0/http/version",
             json!("HTTP_2"),
             "proxy.groups[0].http.version",
-        ),
-        (
-            "/proxy/groups/0/http/followRedirects",
-            json!("true"),
-            "proxy.groups[0].http.followRedirects",
-        ),
-        (
-            "/proxy/groups/0/proxy/enabled",
-            json!(true),
-            "proxy.groups[0].proxy.enabled",
         ),
         (
             "/proxy/groups/0/services/discovery",
