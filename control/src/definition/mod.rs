@@ -207,18 +207,25 @@ pub fn compile(input: &ApiInput<'_>, context: &CompileContext) -> Result<Compile
         Version::V2 => v2::compile(&root, heading, input, &mut scope),
         Version::V4 => v4::compile(&root, heading, input, &mut scope),
     }?;
-    let flows = api.plans.iter().map(|plan| &plan.flows);
-    api.processing.path_parameters =
-        PathParameterSet::of(std::iter::once(&api.processing.flows).chain(flows));
-    let mut endpoints = api.groups.iter().flat_map(|group| &group.endpoints);
-    if endpoints.any(|endpoint| endpoint.follow_redirects) {
-        api.processing.redirects = Some(Box::new(follow_redirects::step()));
-    }
+    complete(&mut api);
     Ok(Compiled {
         api: Arc::new(api),
         warnings: scope.notes.finish(),
         tags,
     })
+}
+
+/// What follows from the parts of an API together.
+fn complete(api: &mut Api) {
+    let plans = api.plans.iter().map(|plan| &plan.flows);
+    let path_parameters = PathParameterSet::of(plans.chain([&api.processing.flows]));
+    let follows = api
+        .groups
+        .iter()
+        .flat_map(|group| &group.endpoints)
+        .any(|endpoint| endpoint.follow_redirects);
+    api.processing.path_parameters = path_parameters;
+    api.processing.redirects = follows.then(|| Box::new(follow_redirects::step()));
 }
 
 /// What every part of a compilation sees.
@@ -241,24 +248,23 @@ struct Scope<'c> {
 }
 
 impl Scope<'_> {
-    /// The path mappings in `holder.<member>`.
+    /// The path mappings of the analytics.
     fn path_mappings(
         &mut self,
         holder: &Node<'_>,
         member: &str,
     ) -> Result<Box<[PathMapping]>, Refusal> {
         let mut mappings = Vec::new();
-        for (index, written) in holder.texts(member)?.iter().enumerate() {
-            match PathMapping::new(written) {
+        for written in holder.texts(member)? {
+            match PathMapping::new(&written) {
                 Some(mapping) => mappings.push(mapping),
-                None => {
-                    let member = holder.path_of(&format!("{member}[{index}]"));
-                    self.notes
-                        .push(member, "cannot be matched: no request is mapped to it");
-                }
+                None => self.notes.push(
+                    holder.path_of(member),
+                    format!("{} cannot be matched: left out", reader::quote(&written)),
+                ),
             }
         }
-        Ok(mappings.into_boxed_slice())
+        Ok(mappings.into())
     }
 
     /// What every API has besides its flows, CORS and templates.
