@@ -215,7 +215,7 @@ mod tests {
             ),
             (STANDARD.encode(&both), &[&one, &two]),
             (STANDARD.encode(&bundle_pem), &[&one, &two]),
-            (bundle_pem.clone(), &[&one, &two]),
+            (bundle_pem, &[&one, &two]),
         ] {
             let found = thumbprints(&text).expect("certificates");
             assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{text}");

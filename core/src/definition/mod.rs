@@ -114,6 +114,8 @@ impl std::fmt::Debug for Processing {
             .field("templates", &self.templates)
             .field("properties", &self.properties.keys())
             .field("path_mappings", &self.path_mappings)
+            .field("path_parameters", &self.path_parameters)
+            .field("redirects", &self.redirects)
             .field("needs_chain", &self.needs_chain)
             .finish()
     }

@@ -172,7 +172,7 @@ fn properties_are_decrypted_and_a_broken_one_stays_as_it_is() {
 }
 
 #[test]
-fn path_mappings_are_kept_as_written() {
+fn path_mappings_are_read_from_both_forms() {
     for (base, pointer) in [
         (v4(), "/listeners/0/pathMappings"),
         (v2(), "/path_mappings"),
@@ -185,6 +185,25 @@ fn path_mappings_are_kept_as_written() {
             .map(PathMapping::as_str)
             .collect();
         assert_eq!(found, ["/a/:id", ""]);
+    }
+}
+
+#[test]
+fn paths_with_parameters_are_collected_from_the_api_and_its_plans() {
+    let flow = |path: &str| json!([{"selectors": [{"type": "http", "path": path}], "path-operator": {"path": path}}]);
+    for base in [v2(), v4()] {
+        for (pointer, path, is_empty) in [
+            ("/flows", "/:id", false),
+            ("/plans/0/flows", "/:id", false),
+            ("/flows", "/id", true),
+        ] {
+            let api = api(&with(base.clone(), pointer, flow(path)));
+            assert_eq!(
+                api.processing.path_parameters.is_empty(),
+                is_empty,
+                "{pointer} {path}"
+            );
+        }
     }
 }
 
@@ -252,4 +271,18 @@ fn settings_below_policy_reach_policies_and_are_not_shown() {
         shown.contains("AWS_REGION") && !shown.contains("hunter"),
         "{shown}"
     );
+}
+
+#[test]
+fn an_endpoint_that_follows_redirects_needs_the_chain() {
+    for (base, pointer) in [
+        (
+            v4(),
+            "/endpointGroups/0/sharedConfiguration/http/followRedirects",
+        ),
+        (v2(), "/proxy/groups/0/http/followRedirects"),
+    ] {
+        let api = api(&with(base, pointer, json!(true)));
+        assert!(api.processing.redirects.is_some() && !api.is_plain());
+    }
 }
