@@ -2,13 +2,24 @@
 
 use super::Reader;
 use crate::Secret;
+use crate::schema;
 use crate::settings::PolicyConfig;
 
 /// Settings and variables that are kept, of each kind.
 const NAMES_MAX: usize = 10_000;
 
 pub(super) fn policies(reader: &mut Reader<'_>) -> PolicyConfig {
-    let mut settings = Vec::new();
+    let mut settings: Vec<(String, Secret)> = Vec::new();
+    // Settings that are known have their default here, too, and their own name however a variable spells it.
+    let known = schema::KEYS
+        .iter()
+        .filter(|row| row.path.starts_with("policy.") && row.is_honoured() && !row.is_pattern());
+    for row in known {
+        let written = reader.written(row.path).map(|value| value.text);
+        if let Some(text) = written.as_deref().or(row.default) {
+            settings.push((row.path.to_owned(), Secret::new(text.trim())));
+        }
+    }
     for rest in reader
         .raw
         .names_under("policy.")
@@ -16,6 +27,9 @@ pub(super) fn policies(reader: &mut Reader<'_>) -> PolicyConfig {
         .take(NAMES_MAX)
     {
         let name = format!("policy.{rest}");
+        if settings.iter().any(|(known, _)| *known == name) {
+            continue;
+        }
         if let Some(value) = reader.written(&name) {
             settings.push((name, Secret::new(value.text.trim())));
         }

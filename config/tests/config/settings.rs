@@ -336,3 +336,39 @@ fn options_do_not_show_their_values() {
         "{text}"
     );
 }
+
+#[test]
+fn policies_read_settings_by_their_full_names_and_nothing_prints_them() {
+    let config = Sources::new()
+        .yaml("policy:\n  jwt: {issuer: {mine: {default: hunter2}}}\n  api-key: {param: key}\n")
+        .env("gravitee_policy_http_callout_whitelist", "hunter3")
+        .env("gravitee_policy_apikey_header", "X-Own")
+        .env("AWS_SECRET_ACCESS_KEY", "hunter4")
+        .env("AWKWARD", "no")
+        .config();
+    let found: Vec<(&str, &str)> = config
+        .policies
+        .settings
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.expose()))
+        .collect();
+    for expected in [
+        ("policy.jwt.issuer.mine.default", "hunter2"),
+        ("policy.api-key.param", "key"),
+        ("policy.api-key.header", "X-Own"),
+    ] {
+        assert!(found.contains(&expected), "{expected:?}: {found:?}");
+    }
+    assert!(
+        found.iter().any(|(_, value)| *value == "hunter3"),
+        "{found:?}"
+    );
+    let environment: Vec<&str> = config
+        .policies
+        .environment
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(environment, ["AWS_SECRET_ACCESS_KEY"]);
+    assert!(!format!("{:?}", config.policies).contains("hunter"));
+}

@@ -21,6 +21,12 @@ const SHARED_POLICY_GROUP: &str = "shared-policy-group-policy";
 /// Phases of V4 flows that only message APIs have.
 const MESSAGE_PHASES: [&str; 2] = ["publish", "subscribe"];
 
+/// Enabled flows of one API or organization.
+const FLOWS_MAX: usize = 5_000;
+
+/// Enabled steps of one API or organization, those of shared policy groups counted wherever they are taken in.
+const STEPS_MAX: usize = 20_000;
+
 /// How flows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -58,6 +64,7 @@ pub(super) fn compile(
     let mut flows = Vec::new();
     for node in holder.objects("flows")? {
         if node.boolean("enabled", true)? {
+            count(&mut scope.flows, FLOWS_MAX, &node, "flows")?;
             flows.push(match shape {
                 Shape::V2 => v2_flow(&node, owner, scope)?,
                 Shape::V4 => v4_flow(&node, owner, scope)?,
@@ -79,6 +86,17 @@ pub(super) fn compile(
         mode: scope.flow_mode,
         flows: flows.into_boxed_slice(),
     })
+}
+
+/// Counts one more of what is bounded.
+fn count(counter: &mut usize, most: usize, node: &Node<'_>, what: &str) -> Result<(), Refusal> {
+    *counter += 1;
+    if *counter > most {
+        return Err(node.refuse(format!(
+            "expected at most {most} enabled {what}, found more"
+        )));
+    }
+    Ok(())
 }
 
 fn v2_flow(node: &Node<'_>, owner: &str, scope: &mut Scope<'_>) -> Result<Flow, Refusal> {
@@ -257,8 +275,9 @@ fn step(
     node: &Node<'_>,
     place: &Place<'_>,
     outer: &[Template],
-    scope: &Scope<'_>,
+    scope: &mut Scope<'_>,
 ) -> Result<Option<Step>, Refusal> {
+    count(&mut scope.steps, STEPS_MAX, node, "steps")?;
     let name = node.text("name")?.unwrap_or_default();
     let Some(id) = node.filled_text("policy")? else {
         return Err(node.refuse_member("policy", "expected the id of a policy, found nothing"));

@@ -44,9 +44,9 @@ use std::sync::Arc;
 use serde_json::Value;
 use turnpike_config::{Config, ProxyConfig, Secret};
 use turnpike_core::definition::{Api, Engine, PlanSecurity, Processing};
-use turnpike_core::flow::FlowMode;
-use turnpike_core::policy::Resource;
+use turnpike_core::flow::{FlowMode, PathMapping, PathParameterSet};
 use turnpike_core::policy::registry::GatewayParts;
+use turnpike_core::policy::{Resource, follow_redirects};
 
 pub use connector::Connectors;
 pub use group::SharedPolicyGroups;
@@ -198,19 +198,35 @@ pub fn compile(input: &ApiInput<'_>, context: &CompileContext) -> Result<Compile
         flow_mode: FlowMode::Default,
         match_required: false,
         groups: input.groups,
+        flows: 0,
+        steps: 0,
         resources: resource::read(&root, &heading.id, context, &mut notes)?,
         notes,
         properties: Properties::read(&root, &context.encryption_secret)?,
     };
-    let api = match version {
+    let mut api = match version {
         Version::V2 => v2::compile(&root, heading, input, &mut scope),
         Version::V4 => v4::compile(&root, heading, input, &mut scope),
     }?;
+    complete(&mut api);
     Ok(Compiled {
         api: Arc::new(api),
         warnings: scope.notes.finish(),
         tags,
     })
+}
+
+/// What follows from the parts of an API together.
+fn complete(api: &mut Api) {
+    let plans = api.plans.iter().map(|plan| &plan.flows);
+    let path_parameters = PathParameterSet::of(plans.chain([&api.processing.flows]));
+    let follows = api
+        .groups
+        .iter()
+        .flat_map(|group| &group.endpoints)
+        .any(|endpoint| endpoint.follow_redirects);
+    api.processing.path_parameters = path_parameters;
+    api.processing.redirects = follows.then(|| Box::new(follow_redirects::step()));
 }
 
 /// What every part of a compilation sees.
@@ -224,12 +240,34 @@ struct Scope<'c> {
     flow_mode: FlowMode,
     match_required: bool,
     groups: Option<&'c SharedPolicyGroups>,
+    /// Enabled flows and steps so far: both are bounded.
+    flows: usize,
+    steps: usize,
     resources: HashMap<Box<str>, Resource>,
     notes: Notes,
     properties: Properties,
 }
 
 impl Scope<'_> {
+    /// The path mappings of the analytics.
+    fn path_mappings(
+        &mut self,
+        holder: &Node<'_>,
+        member: &str,
+    ) -> Result<Box<[PathMapping]>, Refusal> {
+        let mut mappings = Vec::new();
+        for written in holder.texts(member)? {
+            match PathMapping::new(&written) {
+                Some(mapping) => mappings.push(mapping),
+                None => self.notes.push(
+                    holder.path_of(member),
+                    format!("{} cannot be matched: left out", reader::quote(&written)),
+                ),
+            }
+        }
+        Ok(mappings.into())
+    }
+
     /// What every API has besides its flows, CORS and templates.
     fn processing(&mut self, plans: &[turnpike_core::definition::Plan]) -> Processing {
         Processing {

@@ -45,6 +45,8 @@ pub fn compile_organization(
             flow_mode: flow::mode(root.text("flowMode")?),
             match_required: false,
             groups: None,
+            flows: 0,
+            steps: 0,
             resources: Default::default(),
             notes: Notes::default(),
             properties: Properties::default(),

@@ -38,11 +38,7 @@ pub(super) fn compile(
     processing.flows = flow::compile(root, "its own flow", Shape::V2, scope)?;
     processing.cors = cors::read(Some(&proxy), scope)?;
     processing.templates = template::read(root, "response_templates", scope)?;
-    processing.path_mappings = root
-        .texts("path_mappings")?
-        .into_iter()
-        .map(Into::into)
-        .collect();
+    processing.path_mappings = scope.path_mappings(root, "path_mappings")?;
     let groups = groups(&proxy, scope)?;
     Ok(Api {
         id: heading.id,

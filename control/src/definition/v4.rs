@@ -68,8 +68,7 @@ pub(super) fn compile(
     processing.cors = cors::read(http.first(), scope)?;
     processing.templates = template::read(root, "responseTemplates", scope)?;
     if let Some(listener) = http.first() {
-        let mappings = listener.texts("pathMappings")?;
-        processing.path_mappings = mappings.into_iter().map(Into::into).collect();
+        processing.path_mappings = scope.path_mappings(listener, "pathMappings")?;
     }
     let reject_null_byte = match http
         .first()

@@ -137,7 +137,11 @@ impl Deployer for SnapshotDeployer {
         let (flows, notes) =
             compile_organization(record, &self.context).map_err(|refusal| refused(&refusal))?;
         for note in &notes {
-            tracing::info!(organization = id, "{note}");
+            if note.is_warning {
+                tracing::warn!(organization = id, "{note}");
+            } else {
+                tracing::info!(organization = id, "{note}");
+            }
         }
         self.builder.set_organization(id, flows);
         Ok(())

@@ -393,8 +393,8 @@ fn read(kind: Kind, event: &Event) -> Result<(Object, Record), String> {
         Kind::Dictionary => {
             let payload: DictionaryPayload = serde_json::from_str(payload).map_err(wrong)?;
             let key = filled(payload.key)
-                .or(filled(payload.name))
-                .or(filled(payload.id))
+                .or_else(|| filled(payload.name))
+                .or_else(|| filled(payload.id))
                 .ok_or("payload.key: expected a text, found nothing")?;
             let text = |value: Value| match value {
                 Value::Null => None,
@@ -417,7 +417,7 @@ fn read(kind: Kind, event: &Event) -> Result<(Object, Record), String> {
             let payload: GroupPayload = serde_json::from_str(payload).map_err(wrong)?;
             let named = event.property("shared_policy_group_id").map(str::to_owned);
             let id = filled(payload.id)
-                .or(filled(named))
+                .or_else(|| filled(named))
                 .ok_or("payload.id: expected a text, found nothing")?;
             let policies = payload.policies.unwrap_or_else(|| Value::Array(Vec::new()));
             if !policies.is_array() {

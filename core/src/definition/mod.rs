@@ -82,7 +82,7 @@ pub struct Api {
 }
 
 /// What happens to a request besides routing and forwarding.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Processing {
     /// Flows of the API.
     pub flows: FlowSet,
@@ -102,6 +102,21 @@ pub struct Processing {
     pub redirects: Option<Box<Step>>,
     /// Some plan or flow needs the chain of policies even where no flow does: a JWT plan, a selection rule, CORS, templates.
     pub needs_chain: bool,
+}
+
+// Properties are decrypted: only their names are shown.
+impl std::fmt::Debug for Processing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Processing")
+            .field("flows", &self.flows)
+            .field("match_required", &self.match_required)
+            .field("cors", &self.cors)
+            .field("templates", &self.templates)
+            .field("properties", &self.properties.keys())
+            .field("path_mappings", &self.path_mappings)
+            .field("needs_chain", &self.needs_chain)
+            .finish()
+    }
 }
 
 impl Api {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Value;
+use super::constant::Constant;
 use super::json_path::JsonPath;
 use super::pattern::Pattern;
 
@@ -12,7 +12,7 @@ pub(super) enum Expr {
     /// Constant text, lent to every result.
     Text(Box<str>),
     /// Any other constant.
-    Const(Value<'static>),
+    Const(Constant),
     /// `#name`.
     Variable(Box<str>),
     /// The element of a selection or projection; null at the top.
@@ -121,15 +121,6 @@ pub(super) enum Comparison {
 }
 
 impl Expr {
-    /// The constant that it is.
-    pub(super) fn constant(&self) -> Option<Value<'_>> {
-        match self {
-            Self::Text(text) => Some(Value::text(text)),
-            Self::Const(value) => Some(value.clone()),
-            _ => None,
-        }
-    }
-
     /// Calls `visit` for every chain of variable and properties, such as `request.headers`.
     pub(super) fn chains<'e>(
         &'e self,

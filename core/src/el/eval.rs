@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::ast::{Action, Arithmetic, Comparison, Expr, Pick, Step};
+use super::constant::Constant;
 use super::limits::{Budget, Limits};
 use super::pattern::{COMPILE_STEPS, Pattern};
 use super::{ElError, Scope, Value, arithmetic, compare, functions, maps, methods, statics};
@@ -19,11 +20,11 @@ impl Scope for Empty {
 }
 
 /// The value of an expression without variables; `None` when it fails.
-pub(super) fn constant(expr: &Expr) -> Option<Value<'static>> {
+pub(super) fn constant(expr: &Expr) -> Option<Constant> {
     Evaluation::new(&Empty, &Limits::DEFAULT)
         .eval(expr)
         .ok()
-        .map(Value::into_owned)
+        .and_then(|value| Constant::of(&value))
 }
 
 /// One evaluation.
@@ -51,7 +52,7 @@ impl<'a> Evaluation<'a> {
         self.budget.spend(1)?;
         match expr {
             Expr::Text(text) => Ok(Value::text(text)),
-            Expr::Const(value) => Ok(value.clone()),
+            Expr::Const(value) => Ok(value.value()),
             Expr::Variable(name) => Ok(self.scope.variable(name)),
             Expr::This => Ok(self.this.clone()),
             Expr::Steps(start, steps) => self.steps(start, steps),
@@ -267,7 +268,7 @@ impl<'a> Evaluation<'a> {
             // `headers['X'][0]` needs no list.
             if let (Value::Headers(headers), Action::Index(Expr::Text(name), _), Some(next)) =
                 (&value, &step.action, steps.get(at))
-                && let Action::Index(Expr::Const(Value::Int(position)), _) = next.action
+                && let Action::Index(Expr::Const(Constant::Int(position)), _) = next.action
                 && let Ok(position) = usize::try_from(position)
                 && let Some(found) = maps::header_value(headers, name, position)
             {

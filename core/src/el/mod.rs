@@ -8,6 +8,7 @@
 mod arithmetic;
 mod ast;
 mod compare;
+mod constant;
 mod convert;
 mod decimal;
 mod error;

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::ast::{Action, Arithmetic, Comparison, Expr, Function, Pick, Step};
+use super::constant::Constant;
 use super::json_path::JsonPath;
 use super::lexer::{Token, tokens};
 use super::limits::Limits;
 use super::pattern::Pattern;
-use super::{ElError, Value, eval};
+use super::{ElError, eval};
 
 /// Parses one expression.
 pub(super) fn parse(text: &str, limits: &Limits) -> Result<Expr, ElError> {
@@ -278,19 +279,19 @@ impl Parser<'_> {
             return Err(ends_early());
         };
         let constant = match token {
-            Token::Int(number) => Some(Expr::Const(Value::Int(*number))),
-            Token::Long(number) => Some(Expr::Const(Value::Long(*number))),
-            Token::Float(number) => Some(Expr::Const(Value::Float(*number))),
-            Token::Double(number) => Some(Expr::Const(Value::Double(*number))),
+            Token::Int(number) => Some(Expr::Const(Constant::Int(*number))),
+            Token::Long(number) => Some(Expr::Const(Constant::Long(*number))),
+            Token::Float(number) => Some(Expr::Const(Constant::Float(*number))),
+            Token::Double(number) => Some(Expr::Const(Constant::Double(*number))),
             Token::Text(text) => Some(Expr::Text(text.clone())),
             Token::Name(name) if name.eq_ignore_ascii_case("true") => {
-                Some(Expr::Const(Value::Bool(true)))
+                Some(Expr::Const(Constant::Bool(true)))
             }
             Token::Name(name) if name.eq_ignore_ascii_case("false") => {
-                Some(Expr::Const(Value::Bool(false)))
+                Some(Expr::Const(Constant::Bool(false)))
             }
             Token::Name(name) if name.eq_ignore_ascii_case("null") => {
-                Some(Expr::Const(Value::Null))
+                Some(Expr::Const(Constant::Null))
             }
             _ => None,
         };
@@ -324,7 +325,7 @@ impl Parser<'_> {
                     if &*name == "this" {
                         Expr::This
                     } else {
-                        Expr::Const(Value::Null)
+                        Expr::Const(Constant::Null)
                     }
                 } else {
                     Expr::Variable(name)
@@ -468,11 +469,11 @@ impl Parser<'_> {
     fn braces(&mut self) -> Result<Expr, ElError> {
         self.expect(&Token::OpenCurly)?;
         if self.take(&Token::CloseCurly) {
-            return Ok(Expr::Const(Value::list(Vec::new())));
+            return Ok(Expr::Const(Constant::List([].into())));
         }
         if self.take(&Token::Colon) {
             self.expect(&Token::CloseCurly)?;
-            return Ok(Expr::Const(Value::map(Vec::new())));
+            return Ok(Expr::Const(Constant::Map([].into())));
         }
         let first = self.expression()?;
         if self.take(&Token::Colon) {
@@ -532,7 +533,7 @@ fn single(mut operands: Vec<Expr>, make: fn(Vec<Expr>) -> Expr) -> Expr {
     if operands.len() > 1 {
         return fold(make(operands));
     }
-    operands.pop().unwrap_or(Expr::Const(Value::Null))
+    operands.pop().unwrap_or(Expr::Const(Constant::Null))
 }
 
 fn chain(first: Expr, rest: Vec<(Arithmetic, Expr)>) -> Expr {
@@ -566,7 +567,7 @@ fn fold(expr: Expr) -> Expr {
         return expr;
     }
     match eval::constant(&expr) {
-        Some(Value::Text(text)) => Expr::Text(text.into_owned().into()),
+        Some(Constant::Text(text)) => Expr::Text(text),
         Some(value) => Expr::Const(value),
         None => expr,
     }

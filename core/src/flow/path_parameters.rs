@@ -87,6 +87,11 @@ pub struct PathMapping {
 }
 
 impl PathMapping {
+    /// The mapping as written.
+    pub fn as_str(&self) -> &str {
+        &self.written
+    }
+
     /// A mapping as written in the definition; `None` when it cannot be matched.
     pub fn new(written: &str) -> Option<Self> {
         let mut text = String::from("^");

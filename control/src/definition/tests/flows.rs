@@ -408,6 +408,32 @@ fn a_group_that_is_not_there_or_nested_is_ignored_with_a_warning() {
 }
 
 #[test]
+fn flows_and_steps_are_bounded_whatever_groups_multiply_them() {
+    let mut groups = SharedPolicyGroups::default();
+    groups.insert("g", "env", "REQUEST", &json!(vec![step("s"); 200]));
+    let many = |count: usize| with_flow(v4(), json!({"request": vec![group_step("g"); count]}));
+    in_groups(&many(100), &groups).expect("as many steps as there may be");
+    let refusal = in_groups(&many(101), &groups).expect_err("more steps");
+    assert!(
+        refusal.reason.contains("at most 20000 enabled steps"),
+        "{refusal}"
+    );
+    let flows = |count: usize| {
+        with(
+            v2(),
+            "/flows",
+            json!(vec![json!({"pre": [step("s")]}); count]),
+        )
+    };
+    assert_eq!(api(&flows(5_000)).processing.flows.flows.len(), 5_000);
+    assert!(refusal_of(&flows(5_001)).contains("at most 5000 enabled flows"));
+}
+
+fn refusal_of(definition: &Value) -> String {
+    refusal(definition).to_string()
+}
+
+#[test]
 fn what_is_wrong_inside_a_group_is_refused_by_the_step_that_names_it() {
     let mut groups = SharedPolicyGroups::default();
     let wrong = json!({"policy": "latency", "configuration": {"time": "soon"}});

@@ -1,6 +1,7 @@
 //! What happens to requests besides flows: CORS, response templates, properties, path mappings, selection rules, resources.
 
 use super::*;
+use turnpike_core::flow::PathMapping;
 
 fn cors_of(base: Value, pointer: &str, cors: Value) -> Compiled {
     compiled(&with(base, pointer, cors))
@@ -162,6 +163,11 @@ fn properties_are_decrypted_and_a_broken_one_stays_as_it_is() {
         assert_eq!(compiled.warnings.len(), 1);
         assert!(!compiled.warnings[0].text.contains("AAAA"));
         assert!(compiled.api.is_plain(), "properties alone need no chain");
+        let shown = format!("{:?}", compiled.api);
+        assert!(
+            shown.contains("damaged") && !shown.contains("real.host"),
+            "{shown}"
+        );
     }
 }
 
@@ -176,7 +182,7 @@ fn path_mappings_are_kept_as_written() {
             .processing
             .path_mappings
             .iter()
-            .map(|each| &**each)
+            .map(PathMapping::as_str)
             .collect();
         assert_eq!(found, ["/a/:id", ""]);
     }

@@ -1,5 +1,6 @@
 //! Filters of JSON paths: `[?(@.price > 9 && @.cat == 'a')]`.
 
+use crate::el::constant::Constant;
 use std::cmp::Ordering;
 
 use super::{JsonPath, Stop, items};
@@ -25,7 +26,7 @@ pub(super) enum Filter {
 pub(super) enum Operand {
     /// The path, and whether it begins at the root.
     Path(JsonPath, bool),
-    Constant(Value<'static>),
+    Constant(Constant),
     Pattern(Box<Pattern>),
 }
 
@@ -134,7 +135,7 @@ fn value<'a>(
     budget: &mut Budget<'_>,
 ) -> Result<Option<Value<'a>>, ElError> {
     match operand {
-        Operand::Constant(value) => Ok(Some(value.clone())),
+        Operand::Constant(value) => Ok(Some(value.value().into_owned())),
         Operand::Path(path, from_root) => {
             match path.find(root, start(*from_root, root, element), true, budget) {
                 Ok(value) => Ok(Some(value)),

@@ -3,6 +3,7 @@
 mod filter;
 mod parse;
 
+use crate::el::constant::Constant;
 use std::sync::Arc;
 
 use filter::Filter;
@@ -39,7 +40,7 @@ enum Token {
 #[derive(Debug)]
 enum Parameter {
     Path(JsonPath, bool),
-    Constant(Value<'static>),
+    Constant(Constant),
 }
 
 /// Why a path leads nowhere.
@@ -331,7 +332,7 @@ impl<'a> Reader<'_, 'a, '_, '_> {
         parameters
             .iter()
             .map(|parameter| match parameter {
-                Parameter::Constant(value) => Ok(value.clone()),
+                Parameter::Constant(value) => Ok(value.value().into_owned()),
                 Parameter::Path(path, from_root) => {
                     let start = if *from_root { self.root } else { model };
                     path.find(self.root, start, true, self.budget)

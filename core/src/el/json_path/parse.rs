@@ -2,6 +2,7 @@
 
 use super::filter::{Filter, Operand, Operator};
 use super::{JsonPath, Parameter, Token};
+use crate::el::constant::Constant;
 use crate::el::pattern::Pattern;
 use crate::el::{ElError, Value, json};
 
@@ -240,7 +241,12 @@ impl<'t> Parser<'t> {
         Err(bad())
     }
 
-    fn constant(&mut self) -> Result<Value<'static>, ElError> {
+    fn constant(&mut self) -> Result<Constant, ElError> {
+        let value = self.constant_value()?;
+        Constant::of(&value).ok_or_else(bad)
+    }
+
+    fn constant_value(&mut self) -> Result<Value<'static>, ElError> {
         match self.peek().ok_or_else(bad)? {
             b'\'' | b'"' => self.quoted().map(Value::from),
             open @ (b'[' | b'{') => {
@@ -340,7 +346,7 @@ impl<'t> Parser<'t> {
         let Some(operator) = self.operator() else {
             return match left {
                 Operand::Path(path, from_root) => Ok(Filter::Exists(path, from_root)),
-                Operand::Constant(Value::Bool(flag)) => Ok(Filter::Constant(flag)),
+                Operand::Constant(Constant::Bool(flag)) => Ok(Filter::Constant(flag)),
                 _ => Err(bad()),
             };
         };

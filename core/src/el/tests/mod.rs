@@ -3,5 +3,5 @@
 mod samples;
 mod world;
 
-use super::{ElError, ElErrorKind, Scope, Template, Value};
+use super::{ElError, ElErrorKind, Template, Value};
 use world::World;
