@@ -241,6 +241,9 @@ enum Place {
     Revocation,
 }
 
+/// Texts of a configuration.
+type Texts<'p> = &'p [Box<str>];
+
 /// What plan selection learns from a request.
 #[derive(Debug)]
 pub(crate) enum Presented {
@@ -424,7 +427,7 @@ impl Jwt {
     }
 
     /// Authorization servers for the metadata of the protected resource, and the scopes asked for.
-    pub(crate) fn metadata(&self) -> Option<(&[Box<str>], &[Box<str>])> {
+    pub(crate) fn metadata(&self) -> Option<(Texts<'_>, Texts<'_>)> {
         let servers = self.authorization_servers.as_deref()?;
         let scopes = self
             .scopes

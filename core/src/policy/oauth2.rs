@@ -82,6 +82,9 @@ struct Waiting {
     in_cache: bool,
 }
 
+/// A server and the name of its resource.
+type NamedServer = (Box<str>, Arc<AuthorizationServer>);
+
 /// What plan selection learns from a request.
 #[derive(Debug)]
 pub(crate) enum Presented {
@@ -158,10 +161,7 @@ impl OAuth2 {
         Some((server.address(exchange)?, scopes))
     }
 
-    fn server(
-        &self,
-        exchange: &Exchange<'_>,
-    ) -> Result<Option<(Box<str>, Arc<AuthorizationServer>)>, String> {
+    fn server(&self, exchange: &Exchange<'_>) -> Result<Option<NamedServer>, String> {
         let name = self
             .resource
             .eval_text(exchange)

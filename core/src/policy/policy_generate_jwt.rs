@@ -129,7 +129,7 @@ struct CustomClaim {
 
 enum Key {
     Rsa(Box<RsaKeyPair>),
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
 }
 
 struct GenerateJwt {
@@ -263,7 +263,7 @@ fn secret(
             format!("the secret has fewer than {} bits", bytes_min * 8),
         ));
     }
-    Ok(Key::Hmac(hmac::Key::new(algorithm, &secret)))
+    Ok(Key::Hmac(Box::new(hmac::Key::new(algorithm, &secret))))
 }
 
 impl GenerateJwt {
@@ -472,7 +472,7 @@ mod tests {
             (
                 json!({"content": base64_secret, "signature": "HMAC_HS256", "secretBase64Encoded": true}),
                 Algorithm::Hs256,
-                base64_secret.clone(),
+                base64_secret,
             ),
         ] {
             let token = generate(&configuration);

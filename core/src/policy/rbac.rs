@@ -93,11 +93,11 @@ impl Policy for Rbac {
                 "There is no user role associated to the current request.",
             );
         }
-        let has = |role: &Box<str>| own.iter().any(|own| **own == **role);
+        let has = |role: &str| own.iter().any(|own| **own == *role);
         let allowed = if self.strict {
-            self.roles.iter().all(has)
+            self.roles.iter().all(|role| has(role))
         } else {
-            self.roles.iter().any(has)
+            self.roles.iter().any(|role| has(role))
         };
         if allowed {
             Verdict::Continue

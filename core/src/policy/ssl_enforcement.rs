@@ -357,7 +357,7 @@ mod tests {
         let in_header = json!({"requiresClientAuthentication": true, "requiresSsl": false, "certificateLocation": "HEADER"});
         for (configuration, tls, session, header, expected) in [
             (json!({}), true, false, false, Ok(())),
-            (json!({}), false, false, false, no_tls.clone()),
+            (json!({}), false, false, false, no_tls),
             (json!({"requiresSsl": false}), false, false, false, Ok(())),
             (client.clone(), true, false, false, no_client.clone()),
             (client.clone(), true, false, true, no_client.clone()),

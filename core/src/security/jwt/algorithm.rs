@@ -86,7 +86,7 @@ pub(crate) struct Key {
 #[derive(Clone)]
 enum Material {
     Rsa(ParsedPublicKey),
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
 }
 
 /// Secrets never show.
@@ -163,7 +163,7 @@ impl Key {
         }
         Ok(Self {
             algorithm,
-            material: Material::Hmac(hmac::Key::new(parameters, secret)),
+            material: Material::Hmac(Box::new(hmac::Key::new(parameters, secret))),
         })
     }
 

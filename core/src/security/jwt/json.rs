@@ -72,12 +72,12 @@ impl Lookup for Object {
 
 /// An object as expressions see it, copied.
 pub(crate) fn to_map(object: &Object) -> Value<'static> {
-    Value::Map(Arc::new(
+    Value::map(
         object
             .iter()
             .map(|(name, value)| (Value::from(name.to_string()), value.to_value()))
             .collect(),
-    ))
+    )
 }
 
 /// Members of an object up to which duplicates are found by comparing.

@@ -102,11 +102,11 @@ impl Payload {
             return true;
         }
         let scopes = self.scopes();
-        let has = |scope: &Box<str>| scopes.contains(&&**scope);
+        let has = |scope: &str| scopes.contains(&scope);
         if strict {
-            required.iter().all(has)
+            required.iter().all(|scope| has(scope))
         } else {
-            required.iter().any(has)
+            required.iter().any(|scope| has(scope))
         }
     }
 }
