@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Policy;
+use crate::quota::Quotas;
 
 /// Why a configuration cannot be used. The deployment is refused with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +57,8 @@ pub struct GatewayParts {
     pub settings: HashMap<String, String>,
     /// Environment variables that policies may read (`AWS_…`).
     pub environment: HashMap<String, String>,
+    /// Counters of limits.
+    pub quotas: Arc<Quotas>,
 }
 
 impl Builder<'_> {

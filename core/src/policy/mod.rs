@@ -6,9 +6,15 @@
 
 mod build;
 mod latency;
+mod lenient;
+mod limit;
+mod quota;
+mod rate_limit;
 pub mod registry;
+mod spike_arrest;
 #[cfg(test)]
 pub(crate) mod testing;
+mod token_bucket_rate_limit;
 
 pub use build::{Builder, ConfigError, Resource};
 

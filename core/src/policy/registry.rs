@@ -1,7 +1,7 @@
 //! Every policy that the gateway runs, by id.
 
 pub use super::build::{Build, GatewayParts};
-use super::{Phases, latency};
+use super::{Phases, latency, quota, rate_limit, spike_arrest, token_bucket_rate_limit};
 
 /// A policy that can be used in a flow.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +21,13 @@ pub struct Entry {
 }
 
 /// Every policy, in the order of their ids.
-pub static REGISTRY: &[Entry] = &[latency::ENTRY];
+pub static REGISTRY: &[Entry] = &[
+    latency::ENTRY,
+    quota::ENTRY,
+    rate_limit::ENTRY,
+    spike_arrest::ENTRY,
+    token_bucket_rate_limit::ENTRY,
+];
 
 /// The policy of an id, and its index in [`REGISTRY`].
 pub fn find(id: &str) -> Option<(usize, &'static Entry)> {

@@ -13,12 +13,22 @@ use crate::snapshot::{DeployedApi, Platform};
 
 /// Builds a policy without resources.
 pub(crate) fn build(id: &str, configuration: &Value) -> Result<Arc<dyn Policy>, ConfigError> {
+    build_in(id, configuration, &GatewayParts::default(), false)
+}
+
+/// Builds a policy of a gateway with these parts, for an API on this engine.
+pub(crate) fn build_in(
+    id: &str,
+    configuration: &Value,
+    gateway: &GatewayParts,
+    legacy_engine: bool,
+) -> Result<Arc<dyn Policy>, ConfigError> {
     let (_, entry) = registry::find(id).expect("a policy of the registry");
     (entry.build)(&Builder {
         configuration,
-        legacy_engine: false,
+        legacy_engine,
         resources: &HashMap::new(),
-        gateway: &GatewayParts::default(),
+        gateway,
     })
 }
 
