@@ -52,7 +52,7 @@ impl Subject {
         let attribute = |name| attributes.gateway(name).and_then(Value::as_text);
         let subscription = &*exchange.subscription_id;
         let key = CounterKey {
-            plan: attribute("plan").or(exchange.plan.map(|plan| &*plan.id)),
+            plan: attribute("plan").or_else(|| exchange.plan.map(|plan| &*plan.id)),
             subscription: attribute("user-id")
                 .or((!subscription.is_empty()).then_some(subscription)),
             client_id: attributes.get("oauth.client_id").and_then(Value::as_text),
