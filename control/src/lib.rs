@@ -8,6 +8,8 @@
 //! - [`snapshot`]: the mutable model of one gateway, and the immutable snapshots built from it;
 //! - [`resolve`]: addresses of backend hosts;
 //! - [`report`]: records from the workers' rings to the Cloud Gate (contract reporting);
+//! - [`redis`]: the single owner of every Redis connection (contract policies 6.6);
+//! - [`quota`]: what is counted in a Redis, in the background and for errands (contract policies 6);
 //! - [`node`]: node API, probes, metrics, heartbeat, monitoring (contract operations 2-4, sync 10);
 //! - [`license`]: the licence file, read and shown, never enforced (contract sync 8);
 //! - [`ControlPlane`]: all of the above, running together on the control thread;
@@ -25,6 +27,8 @@ pub mod errand;
 pub mod license;
 pub mod node;
 mod plane;
+pub mod quota;
+pub mod redis;
 pub mod report;
 pub mod resolve;
 pub mod snapshot;
