@@ -92,7 +92,22 @@ impl Leases {
                 .asking()
                 .get(&request.key)
                 .map_or(0, |asking| asking.waiters.len() as u64);
-            let wanted = self.quotas.lease_units(request.limit, waiting);
+            let wanted = self
+                .quotas
+                .lease_units(&request.key, request.limit, waiting);
+            if wanted == 0 {
+                // Meanwhile there is enough.
+                self.quotas.not_granted(&request.key);
+                let mut asking = self.asking();
+                if asking
+                    .get(&request.key)
+                    .is_none_or(|asking| asking.waiters.is_empty())
+                {
+                    asking.remove(&request.key);
+                    return;
+                }
+                continue;
+            }
             match self.question(&request, wanted).await {
                 Ok(reply) => {
                     if self.serve(&request, reply, wanted) {

@@ -150,6 +150,11 @@ impl Lease {
         0
     }
 
+    /// Units held.
+    pub(super) fn units(&self) -> u64 {
+        self.units
+    }
+
     pub(super) fn not_granted(&mut self) {
         self.is_asking = false;
     }

@@ -359,13 +359,15 @@ impl Quotas {
             .update(&request.key, |bucket| bucket.taken(request, result));
     }
 
-    /// Units to ask the store for when so many hits wait.
-    pub fn lease_units(&self, limit: i64, waiting: u64) -> u64 {
-        self.settings
+    /// Units to ask the store for when so many hits wait: never more than fill up one part, so that no process holds more than that.
+    pub fn lease_units(&self, key: &str, limit: i64, waiting: u64) -> u64 {
+        let part = self
+            .settings
             .lease
             .as_ref()
-            .map_or(1, |settings| settings.units(limit))
-            .max(waiting)
+            .map_or(1, |settings| settings.units(limit));
+        let held = self.leases.update(key, |lease| lease.units()).unwrap_or(0);
+        part.saturating_sub(held).max(waiting)
     }
 
     /// Stores units of a lease for later hits. The units that cannot be kept here come back: they are to be given back.

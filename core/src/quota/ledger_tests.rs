@@ -214,7 +214,7 @@ fn a_lease_serves_from_what_it_holds_and_refills_before_it_is_empty() {
         ..hit("k", now_ms)
     };
     assert_eq!(quotas.count(&hit(0)), Counted::Ask(hit(0).request(1)));
-    assert_eq!(quotas.lease_units(10, 1), 5);
+    assert_eq!(quotas.lease_units("k", 10, 1), 5);
     // One of the five units was for the hit that waited.
     assert_eq!(quotas.granted("k", &grant(4, 5, false), 0), 0);
     assert_eq!(quotas.count(&hit(1)), rate(2, 1_000));
@@ -436,11 +436,11 @@ mod properties {
                         Counted::Now(Ok(rate)) => admitted += i64::from(rate.counter <= limit),
                         Counted::NowAndSend(rate, _) => {
                             admitted += i64::from(rate.counter <= limit);
-                            let grant = ask(&mut store, quotas.lease_units(limit, 0));
+                            let grant = ask(&mut store, quotas.lease_units("k", limit, 0));
                             refills.push((process, grant));
                         }
                         Counted::Ask(_) => {
-                            let mut grant = ask(&mut store, quotas.lease_units(limit, 1));
+                            let mut grant = ask(&mut store, quotas.lease_units("k", limit, 1));
                             if grant.units > 0 {
                                 grant.units -= 1;
                                 admitted += 1;

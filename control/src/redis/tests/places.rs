@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use rcgen::{CertificateParams, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use redis::AsyncCommands as _;
 use turnpike_config::{RedisConfig, RedisPlaceConfig, RedisTlsConfig, Secret};
 
@@ -211,27 +211,32 @@ async fn tls_trusts_what_it_is_told_to_trust() {
     let folder = tempfile::tempdir().expect("a folder");
     let write =
         |name: &str, text: String| std::fs::write(folder.path().join(name), text).expect("a file");
-    let certificate = |name: &str| {
-        let key = KeyPair::generate().expect("a key");
+    // Two authorities: one for the server, one for a stranger.
+    let authority = |name: &str| {
         let mut params = CertificateParams::new(Vec::<String>::new()).expect("parameters");
-        let address: IpAddr = name.parse().expect("an address");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().expect("a key");
+        let pem = params.self_signed(&key).expect("a certificate").pem();
+        (pem, Issuer::new(params, key))
+    };
+    let (ca_pem, issuer) = authority("ours");
+    let (other_pem, _) = authority("other");
+    let certificate = || {
+        let mut params = CertificateParams::new(Vec::<String>::new()).expect("parameters");
+        let address: IpAddr = "127.0.0.1".parse().expect("an address");
         params.subject_alt_names = vec![SanType::IpAddress(address)];
-        let certificate = params.self_signed(&key).expect("a certificate");
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &issuer).expect("a certificate");
         (certificate.pem(), key.serialize_pem())
     };
-    let (server_pem, server_key) = certificate("127.0.0.1");
-    let (other_pem, other_key) = certificate("127.0.0.2");
-    write("server.crt", server_pem.clone());
-    write("server.key", server_key);
-    write("ca.crt", format!("{server_pem}{other_pem}"));
+    let (server_pem, server_key) = certificate();
+    let (client_pem, client_key) = certificate();
+    write("ca.crt", ca_pem);
     write("other.crt", other_pem);
-    write(
-        "client.pem",
-        format!(
-            "{}{other_key}",
-            std::fs::read_to_string(folder.path().join("other.crt")).expect("a file")
-        ),
-    );
+    write("server.crt", server_pem);
+    write("server.key", server_key);
+    write("client.pem", format!("{client_pem}{client_key}"));
     let Some(server) = Server::tls(folder.path()) else {
         return;
     };
@@ -252,7 +257,7 @@ async fn tls_trusts_what_it_is_told_to_trust() {
         ciphers: vec!["TLS_AES_256_GCM_SHA384".to_owned()],
         ..RedisTlsConfig::default()
     };
-    for tls in [RedisTlsConfig::default(), trusting("server.crt"), client] {
+    for tls in [RedisTlsConfig::default(), trusting("ca.crt"), client] {
         let mut process = Process::start(&with(tls));
         process.connected().await;
         process.count(request("k")).await.expect("a count");

@@ -25,7 +25,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// Waits until `happened` says yes.
-pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut happened: impl FnMut() -> F) {
+pub(crate) async fn until(what: &str, mut happened: impl AsyncFnMut() -> bool) {
     let until = Instant::now() + BOUND;
     while !happened().await {
         assert!(Instant::now() < until, "not within {BOUND:?}: {what}");
@@ -239,19 +239,17 @@ impl Process {
     pub(crate) async fn answer(&mut self, ticket: Ticket) -> Answer {
         let until = Instant::now() + BOUND;
         loop {
-            if let Some(answer) = self.answers.remove(&ticket) {
-                return answer;
-            }
             while let Some((ticket, answer)) = self.worker.receive() {
                 assert!(
                     self.answers.insert(ticket, answer).is_none(),
                     "one answer for an errand"
                 );
             }
-            assert!(Instant::now() < until, "no answer within {BOUND:?}");
-            if self.answers.is_empty() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+            if let Some(answer) = self.answers.remove(&ticket) {
+                return answer;
             }
+            assert!(Instant::now() < until, "no answer within {BOUND:?}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
