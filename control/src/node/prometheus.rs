@@ -60,6 +60,7 @@ pub(super) fn render(
     gateway::workers(&mut page, &state.workers);
     gateway::gateway(&mut page, state);
     gateway::reports(&mut page, state);
+    gateway::quotas(&mut page, state);
     page.finish()
 }
 

@@ -201,7 +201,7 @@ impl Target {
             Place::Server { host, port } => (host.clone(), *port),
             Place::Sentinel { .. } => self.primary().await?,
             // A cluster is asked node by node.
-            Place::Cluster { nodes } => nodes.first().cloned().unwrap_or(("".into(), 0)),
+            Place::Cluster { nodes } => nodes.first().cloned().unwrap_or_else(|| ("".into(), 0)),
         };
         let login = (self.username.as_deref(), self.password.as_deref());
         let mut session = self.open(address, login).await?;

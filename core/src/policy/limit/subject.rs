@@ -54,7 +54,7 @@ impl Subject {
         let key = CounterKey {
             plan: attribute("plan").or_else(|| exchange.plan.map(|plan| &*plan.id)),
             subscription: attribute("user-id")
-                .or((!subscription.is_empty()).then_some(subscription)),
+                .or_else(|| (!subscription.is_empty()).then_some(subscription)),
             client_id: attributes.get("oauth.client_id").and_then(Value::as_text),
             api: attribute("api").unwrap_or(&exchange.api.id),
             resolved_path: attribute("resolved-path"),
