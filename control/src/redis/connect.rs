@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
@@ -62,6 +63,8 @@ pub struct Target {
     pub operation_timeout: Duration,
     /// Limit for everything until a connection can be used.
     pub connect_timeout: Duration,
+    /// The sentinel that answered last, as an index: it is asked first.
+    sentinel: Arc<AtomicUsize>,
 }
 
 impl fmt::Debug for Target {
@@ -143,6 +146,7 @@ impl Target {
             tls: config.tls.as_ref().map(tls::client_config).transpose()?,
             operation_timeout: Duration::from_millis(config.operation_timeout_ms),
             connect_timeout: Duration::from_millis(config.connect_timeout_ms),
+            sentinel: Arc::default(),
         })
     }
 
@@ -177,6 +181,7 @@ impl Target {
             tls: tls.as_ref().map(tls::client_config).transpose()?,
             operation_timeout: Duration::from_millis(cache.timeout_ms.max(1)),
             connect_timeout: Duration::from_secs(5),
+            sentinel: Arc::default(),
         })
     }
 
@@ -231,7 +236,9 @@ impl Target {
             ));
         };
         let mut causes = Vec::new();
-        for node in nodes {
+        let first = self.sentinel.load(Ordering::Relaxed);
+        for index in (0..nodes.len()).map(|index| (first + index) % nodes.len()) {
+            let node = &nodes[index];
             let limit = SENTINEL_MAX.min(self.connect_timeout);
             let asked = async {
                 let mut session = self.open(node.clone(), (None, password.as_deref())).await?;
@@ -242,6 +249,7 @@ impl Target {
             match tokio::time::timeout(limit, asked).await {
                 Ok(Ok(Value::Array(parts))) if parts.len() == 2 => {
                     if let Ok(port) = text(&parts[1]).parse() {
+                        self.sentinel.store(index, Ordering::Relaxed);
                         return Ok((text(&parts[0]).into(), port));
                     }
                     causes.push(format!("{}:{} names no port", node.0, node.1));

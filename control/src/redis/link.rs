@@ -391,7 +391,11 @@ impl Inner {
                 _ = &mut session.driver.0 => return "the connection has ended",
                 () = self.attention.notified() => {}
                 _ = care.tick() => {
-                    if self.has_moved(&address).await {
+                    let has_moved = tokio::select! {
+                        _ = &mut session.driver.0 => return "the connection has ended",
+                        has_moved = self.has_moved(&address) => has_moved,
+                    };
+                    if has_moved {
                         return "the sentinels name another primary";
                     }
                     if !self.probe(session).await {

@@ -54,3 +54,42 @@ async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     }
     None
 }
+
+#[cfg(test)]
+mod within_tests {
+    use std::io::Write as _;
+    use std::time::Instant;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_came_while_this_thread_stood_still_is_in_time() {
+        let (mut far, near) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        near.set_nonblocking(true).expect("a mode");
+        let mut near = tokio::net::UnixStream::from_std(near).expect("a stream");
+        let (answer, answered) = oneshot::channel();
+        tokio::spawn(async move {
+            let byte = near.read_u8().await;
+            let _ = answer.send(byte.is_ok());
+        });
+        tokio::spawn(async move {
+            far.write_all(b"!").expect("a byte");
+            let until = Instant::now() + Duration::from_millis(60);
+            while Instant::now() < until {
+                std::hint::spin_loop();
+            }
+            far
+        });
+        let found = within(Duration::from_millis(20), answered).await;
+        assert_eq!(found.map(Result::ok), Some(Some(true)));
+    }
+
+    #[tokio::test]
+    async fn what_never_comes_is_given_up() {
+        let (_answer, answered) = oneshot::channel::<()>();
+        assert!(within(Duration::from_millis(20), answered).await.is_none());
+    }
+}
