@@ -68,6 +68,14 @@ pub fn quotas(config: &Config) -> Arc<Quotas> {
     }))
 }
 
+/// Whether [`start`] would refuse these settings.
+pub fn check(config: &Config) -> Result<(), TlsError> {
+    match config.ratelimit_type {
+        RatelimitType::Redis => Target::new(&config.ratelimit.redis).map(|_| ()),
+        RatelimitType::None | RatelimitType::Local => Ok(()),
+    }
+}
+
 /// Starts counting on the current runtime. Does not wait for a Redis: until it is there, hits are store failures.
 pub fn start(config: &Config, stopped: &watch::Receiver<bool>) -> Result<QuotaService, TlsError> {
     let quotas = quotas(config);
