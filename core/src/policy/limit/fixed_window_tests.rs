@@ -3,10 +3,14 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value as Json, json};
 
 use super::*;
+use crate::definition::{Engine, Processing};
 use crate::el::Value;
+use crate::flow::{Flow, FlowPath, FlowSet, Methods, Next, PathOperator, Run, Step, Surroundings};
 use crate::policy::registry::GatewayParts;
 use crate::policy::testing::{Bench, build, build_in};
 use crate::quota::{CountRequest, QuotaSettings, Store};
+use crate::security::ApiKeySettings;
+use crate::snapshot::Platform;
 
 const NOW_MS: u64 = 1_700_000_000_000;
 
@@ -612,4 +616,49 @@ fn slices_and_months_of_the_samples_are_reproduced() {
         checked += 1;
     }
     assert!(checked > 0);
+}
+
+#[test]
+fn only_the_old_engine_counts_per_path_of_the_flow() {
+    let gateway = gateway(Store::Redis);
+    for (engine, expected) in [
+        (
+            Engine::V2Legacy,
+            format!("plan10.1.2.3:rl:{}", crate::quota::java_hash("/orders")),
+        ),
+        (Engine::V2Emulation, "plan10.1.2.3:rl".to_owned()),
+        (Engine::V4, "plan10.1.2.3:rl".to_owned()),
+    ] {
+        let limit = policy("rate-limit", &json!({"rate": {"limit": 1}}), &gateway);
+        let (index, _) = crate::policy::registry::find("rate-limit").expect("an entry");
+        let flow = Flow {
+            name: "".into(),
+            path: FlowPath::new("/orders", PathOperator::StartsWith).expect("a path"),
+            methods: Methods::ALL,
+            condition: None,
+            request: [Step::new("", index, limit, Vec::new(), Phase::Request)].into(),
+            response: [].into(),
+        };
+        let processing = Processing {
+            flows: FlowSet {
+                flows: [flow].into(),
+                ..FlowSet::default()
+            },
+            ..Processing::default()
+        };
+        let mut bench = Bench::with(engine, processing, Platform::default());
+        let security = ApiKeySettings::default();
+        let mut exchange = bench.exchange();
+        let mut run = Run::new(Surroundings {
+            security: &security,
+            meter: None,
+        });
+        let Next::Await(Need::Errand(errand)) = run.start(&mut exchange) else {
+            panic!("the limit asks the store");
+        };
+        let Errand::Count(request) = *errand else {
+            panic!("a count");
+        };
+        assert_eq!(*request.key, *expected, "{engine:?}");
+    }
 }
