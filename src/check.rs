@@ -66,8 +66,15 @@ fn find(options: &LoadOptions, definitions: &[PathBuf]) -> Vec<Diagnostic> {
     let mut diagnostics = loaded.diagnostics;
     diagnostics.extend(check_workers(&loaded.config));
     diagnostics.extend(check_control_plane(&loaded.config));
+    diagnostics.extend(check_ratelimit(&loaded.config));
     diagnostics.extend(check_definitions(definitions, &loaded.config));
     diagnostics
+}
+
+/// Whether the Redis of the counters can be spoken to as the settings ask for.
+fn check_ratelimit(config: &Config) -> Option<Diagnostic> {
+    let error = turnpike_control::quota::check(config).err()?;
+    Some(Diagnostic::error(error.to_string()))
 }
 
 /// Whether the workers fit the CPUs that this process may run on.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::Secret;
+use crate::ratelimit::RatelimitConfig;
 
 /// Everything that `turnpike run` needs to know.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +38,8 @@ pub struct Config {
     pub reporters: ReportersConfig,
     /// `ratelimit.type`.
     pub ratelimit_type: RatelimitType,
+    /// Everything else of `ratelimit.*`, and `services.ratelimit.*`.
+    pub ratelimit: RatelimitConfig,
     /// `services.core.http.*`.
     pub node_api: NodeApiConfig,
     /// `services.metrics.*`.

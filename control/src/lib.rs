@@ -9,6 +9,8 @@
 //! - [`resolve`]: addresses of backend hosts;
 //! - [`errand`]: what policies wait for: calls of HTTP servers, names, shared documents, the shared store of counters;
 //! - [`report`]: records from the workers' rings to the Cloud Gate (contract reporting);
+//! - [`redis`]: the single owner of every Redis connection (contract policies 6.6);
+//! - [`quota`]: what is counted in a Redis, in the background and for errands (contract policies 6);
 //! - [`node`]: node API, probes, metrics, heartbeat, monitoring (contract operations 2-4, sync 10);
 //! - [`license`]: the licence file, read and shown, never enforced (contract sync 8);
 //! - [`ControlPlane`]: all of the above, running together on the control thread;
@@ -26,6 +28,8 @@ pub mod errand;
 pub mod license;
 pub mod node;
 mod plane;
+pub mod quota;
+pub mod redis;
 pub mod report;
 pub mod resolve;
 pub mod snapshot;

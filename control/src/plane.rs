@@ -15,7 +15,7 @@ use turnpike_core::stats::WorkerStats;
 
 use crate::bridge::{BridgeClient, HttpClient, HttpError};
 use crate::definition::CompileContext;
-use crate::errand::{ErrandDesk, ErrandStats, NoRedis, RedisDesk};
+use crate::errand::{ErrandDesk, ErrandStats, RedisDesk};
 use crate::license::License;
 use crate::node::heartbeat::{Heartbeat, NodeInfo};
 use crate::node::monitoring::{MonitoringPeriods, NodeMonitoring};
@@ -23,6 +23,7 @@ use crate::node::{
     DriverInfo, HealthChecks, Monitor, NodeApi, NodeApiError, NodeIdentity, NodeState, SyncView,
     figure_source, probe_source,
 };
+use crate::quota::QuotaService;
 use crate::report::{
     CloudSink, MonitorReports, Reporter, ReporterSettings, ReporterStats, ReportsUrlError, discard,
 };
@@ -82,6 +83,9 @@ pub enum StartError {
     /// The address of the reports endpoint cannot be used.
     #[error(transparent)]
     ReportsUrl(#[from] ReportsUrlError),
+    /// The TLS settings of the Redis of counters cannot be used.
+    #[error(transparent)]
+    Redis(#[from] crate::redis::TlsError),
 }
 
 /// The running parts.
@@ -94,6 +98,7 @@ pub struct ControlPlane {
     tasks: JoinSet<()>,
     reporter: JoinHandle<()>,
     server: Option<JoinHandle<()>>,
+    quota: QuotaService,
     stats: Arc<ReporterStats>,
 }
 
@@ -128,7 +133,8 @@ impl ControlPlane {
         let mut tasks = JoinSet::new();
 
         // Where counters and shared caches are kept: the one place at which a Redis is plugged in.
-        let redis: Arc<dyn RedisDesk> = Arc::new(NoRedis);
+        let quota = crate::quota::start(&config, &stopped)?;
+        let redis: Arc<dyn RedisDesk> = Arc::clone(&quota.desk) as _;
         let errands = Arc::new(ErrandStats::new(
             links.iter().map(ControlEnd::figures).collect(),
         ));
@@ -172,6 +178,7 @@ impl ControlPlane {
             Arc::clone(&monitor),
             listeners.clone(),
         ));
+        health.set_quotas(quota.view(), &identity.id);
         let stats = Arc::new(ReporterStats::new(workers.clone()));
 
         let reports_to = settings
@@ -239,7 +246,7 @@ impl ControlPlane {
         if let Some(settings) = settings.filter(|_| config.sync.enabled) {
             settings.log(clock());
             let client = Arc::new(BridgeClient::new(&settings)?);
-            let context = Arc::new(CompileContext::new(&config));
+            let context = Arc::new(CompileContext::new(&config, Arc::clone(&quota.quotas)));
             let resolver = Arc::new(Resolver::new(context.connectors.clone()));
             let deployer = SnapshotDeployer::new(
                 context,
@@ -303,6 +310,7 @@ impl ControlPlane {
             tasks,
             reporter,
             server,
+            quota,
             stats,
         })
     }
@@ -323,6 +331,7 @@ impl ControlPlane {
         {
             tracing::warn!("the control plane was not told about the stop in time");
         }
+        self.quota.stop().await;
         if let Err(error) = self.reporter.await {
             tracing::error!(%error, "the reporter failed");
         }

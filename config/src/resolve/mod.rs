@@ -5,6 +5,7 @@ mod cloud;
 mod effective;
 mod known;
 mod policies;
+mod ratelimit;
 mod reader;
 mod request;
 mod server;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::raw::RawConfig;
-use crate::settings::{Config, LicenseConfig, NodeConfig, RatelimitType};
+use crate::settings::{Config, LicenseConfig, NodeConfig};
 pub(crate) use reader::Reader;
 
 /// Resolves everything; the configuration is only good when no diagnostic is an error.
@@ -27,6 +28,7 @@ pub(crate) fn resolve(
     known::report(&mut reader);
     let cloud = cloud::cloud(&mut reader);
     let management = cloud::management(&mut reader, cloud.is_some());
+    let ratelimit_type = ratelimit::kind(&mut reader);
     let config = Config {
         files,
         servers: server::servers(&mut reader),
@@ -41,7 +43,8 @@ pub(crate) fn resolve(
         heartbeat: services::periodic(&mut reader, "services.heartbeat"),
         monitoring: services::periodic(&mut reader, "services.monitoring"),
         health: services::periodic(&mut reader, "services.health"),
-        ratelimit_type: ratelimit_type(&mut reader),
+        ratelimit_type,
+        ratelimit: ratelimit::ratelimit(&mut reader, ratelimit_type),
         node_api: services::node_api(&mut reader),
         metrics: services::metrics(&mut reader),
         shutdown: services::shutdown(&mut reader),
@@ -58,15 +61,6 @@ pub(crate) fn resolve(
         reader.report(warning);
     }
     (config, reader.into_diagnostics())
-}
-
-fn ratelimit_type(reader: &mut Reader<'_>) -> RatelimitType {
-    let types = [
-        ("none", RatelimitType::None),
-        ("redis", RatelimitType::Redis),
-        ("local", RatelimitType::Local),
-    ];
-    reader.choice("ratelimit.type", &types).unwrap_or_default()
 }
 
 /// The key itself wins over a file; a file that was named wins over the usual one.

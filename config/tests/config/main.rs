@@ -2,6 +2,7 @@
 
 mod diagnostics;
 mod properties;
+mod ratelimit;
 mod reference;
 mod settings;
 mod sources;

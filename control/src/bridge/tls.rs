@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WantsClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore,
+    SignatureScheme, SupportedProtocolVersion,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
@@ -19,8 +20,18 @@ use super::http::HttpError;
 /// Builds the TLS settings of a client. ALPN is left to the connector.
 pub(crate) fn client_config(settings: &HttpClientConfig) -> Result<ClientConfig, HttpError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
+    verified_config(settings, provider, rustls::DEFAULT_VERSIONS)
+        .map(|builder| builder.with_no_client_auth())
+}
+
+/// The same up to the client's own certificate, with these cipher suites and versions.
+pub(crate) fn verified_config(
+    settings: &HttpClientConfig,
+    provider: Arc<CryptoProvider>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, HttpError> {
     let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .map_err(|error| HttpError::Setup(format!("TLS versions: {error}")))?;
     if settings.trust_all {
         let verifier = Arc::new(LenientVerifier {
@@ -29,12 +40,11 @@ pub(crate) fn client_config(settings: &HttpClientConfig) -> Result<ClientConfig,
         });
         return Ok(builder
             .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth());
+            .with_custom_certificate_verifier(verifier));
     }
     let roots = Arc::new(roots(settings)?);
     if settings.verify_hostname {
-        return Ok(builder.with_root_certificates(roots).with_no_client_auth());
+        return Ok(builder.with_root_certificates(roots));
     }
     let inner = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
         .build()
@@ -45,8 +55,7 @@ pub(crate) fn client_config(settings: &HttpClientConfig) -> Result<ClientConfig,
     });
     Ok(builder
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth())
+        .with_custom_certificate_verifier(verifier))
 }
 
 /// The configured truststore, else the system's certificates, else the ones that are compiled in.

@@ -47,6 +47,7 @@ use turnpike_core::definition::{Api, Engine, PlanSecurity, Processing};
 use turnpike_core::flow::{FlowMode, PathMapping, PathParameterSet};
 use turnpike_core::policy::registry::GatewayParts;
 use turnpike_core::policy::{Resource, follow_redirects};
+use turnpike_core::quota::Quotas;
 
 pub use connector::Connectors;
 pub use group::SharedPolicyGroups;
@@ -100,8 +101,8 @@ pub struct CompileContext {
 }
 
 impl CompileContext {
-    /// The context for these settings, with no connectors yet.
-    pub fn new(config: &Config) -> Self {
+    /// The context for these settings and counters, with no connectors yet.
+    pub fn new(config: &Config, quotas: Arc<Quotas>) -> Self {
         Self {
             tags: ShardingTags::new(&config.node.tags),
             tenant: config
@@ -112,13 +113,13 @@ impl CompileContext {
             encryption_secret: config.api.encryption_secret.clone(),
             system_proxy: config.system_proxy.clone(),
             connectors: Connectors::default(),
-            gateway: Arc::new(gateway_parts(config)),
+            gateway: Arc::new(gateway_parts(config, quotas)),
         }
     }
 }
 
 /// The settings and variables that policies may read.
-fn gateway_parts(config: &Config) -> GatewayParts {
+fn gateway_parts(config: &Config, quotas: Arc<Quotas>) -> GatewayParts {
     GatewayParts {
         settings: config
             .policies
@@ -133,6 +134,7 @@ fn gateway_parts(config: &Config) -> GatewayParts {
             .map(|(name, value)| (name.clone(), value.expose().to_owned()))
             .collect(),
         documents: Default::default(),
+        quotas,
     }
 }
 

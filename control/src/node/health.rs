@@ -1,17 +1,18 @@
 //! Probes (contract operations 3).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use turnpike_config::Config;
+use turnpike_config::{Config, RatelimitType};
 use turnpike_core::lifecycle::{Lifecycle, Stage};
 
 use super::{Monitor, MonitorSample, SyncView};
+use crate::quota::QuotaView;
 
 /// Probes that are shown when none is asked for.
 pub const VISIBLE_PROBES: [&str; 4] = [
@@ -73,12 +74,15 @@ pub struct HealthChecks {
     monitor: Arc<Monitor>,
     listeners: Vec<SocketAddr>,
     measured: Mutex<Option<Measured>>,
+    /// The store of the counters, and the id of this node.
+    quotas: OnceLock<(QuotaView, String)>,
 }
 
 #[derive(Debug, Clone)]
 struct Measured {
     at: Instant,
     http_server: Probe,
+    ratelimit: Probe,
     sample: MonitorSample,
 }
 
@@ -106,15 +110,28 @@ impl HealthChecks {
             monitor,
             listeners,
             measured: Mutex::new(None),
+            quotas: OnceLock::new(),
         }
+    }
+
+    /// Lets the store of the counters be probed, with a key of this node.
+    pub fn set_quotas(&self, view: QuotaView, node_id: &str) {
+        let _ = self.quotas.set((view, node_id.to_owned()));
+    }
+
+    /// The store and the counters, for the metrics page.
+    pub(super) fn quotas(&self) -> Option<&QuotaView> {
+        self.quotas.get().map(|(view, _)| view)
     }
 
     /// The results of these probes, in their order. A name that is no probe gets an unhealthy result that says so.
     pub async fn evaluate(&self, names: &[&str]) -> Vec<(String, Probe)> {
-        let measured = if names
-            .iter()
-            .any(|name| matches!(*name, "http-server" | "cpu" | "memory"))
-        {
+        let measured = if names.iter().any(|name| {
+            matches!(
+                *name,
+                "http-server" | "cpu" | "memory" | "ratelimit-repository"
+            )
+        }) {
             Some(self.measured().await)
         } else {
             None
@@ -140,17 +157,7 @@ impl HealthChecks {
                 below_threshold("memory", measured.sample.jvm.mem.heap_used_percent)
             }
             ("management-repository", _) => self.management_repository(unix_ms()),
-            ("ratelimit-repository", _) => match self.config.ratelimit_type {
-                turnpike_config::RatelimitType::None => Probe {
-                    healthy: true,
-                    message: Some("RateLimit type is none".to_owned()),
-                },
-                turnpike_config::RatelimitType::Local => Probe::healthy(),
-                turnpike_config::RatelimitType::Redis => Probe {
-                    healthy: true,
-                    message: Some("RateLimit type redis is not used by this version".to_owned()),
-                },
-            },
+            ("ratelimit-repository", Some(measured)) => measured.ratelimit.clone(),
             ("cluster" | "gc-pressure", _) => Probe::healthy(),
             ("sync-process", _) => self.sync_process(),
             _ => Probe {
@@ -209,10 +216,27 @@ impl HealthChecks {
         let fresh = Measured {
             at: Instant::now(),
             http_server,
+            ratelimit: self.ratelimit().await,
             sample: self.monitor.sample(),
         };
         *measured = Some(fresh.clone());
         fresh
+    }
+
+    async fn ratelimit(&self) -> Probe {
+        if self.config.ratelimit_type == RatelimitType::None {
+            return Probe {
+                healthy: true,
+                message: Some("RateLimit type is none".to_owned()),
+            };
+        }
+        let Some((view, node_id)) = self.quotas.get() else {
+            return Probe::healthy();
+        };
+        match view.check(node_id).await {
+            Ok(()) => Probe::healthy(),
+            Err(error) => Probe::when(false, || error.to_string()),
+        }
     }
 
     async fn connect(&self) -> Probe {
@@ -369,6 +393,43 @@ mod tests {
             assert_eq!(checks.sync_process(), Probe::healthy());
             checks.lifecycle.advance(Stage::Draining);
             assert_eq!(checks.sync_process().message.as_deref(), while_draining);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_ratelimit_repository_is_as_well_as_its_store() {
+        let probe = async |kind, started: bool| {
+            let mut config = Config {
+                ratelimit_type: kind,
+                ..Config::default()
+            };
+            // Nobody listens there.
+            config.ratelimit.redis.place = turnpike_config::RedisPlaceConfig::Standalone {
+                host: "127.0.0.1".to_owned(),
+                port: 1,
+            };
+            let (_stop, stopped) = tokio::sync::watch::channel(false);
+            let service = crate::quota::start(&config, &stopped).expect("a service");
+            let checks = checks(SyncReport::default(), Vec::new(), config);
+            if started {
+                checks.set_quotas(service.view(), "node");
+            }
+            let probe = checks.evaluate(&["ratelimit-repository"]).await.remove(0).1;
+            (probe.healthy, probe.message.unwrap_or_default())
+        };
+        for (kind, started, healthy, message) in [
+            (RatelimitType::None, true, true, "RateLimit type is none"),
+            (RatelimitType::Local, true, true, ""),
+            (RatelimitType::Redis, false, true, ""),
+            (
+                RatelimitType::Redis,
+                true,
+                false,
+                "Connection to Redis not available",
+            ),
+        ] {
+            let expected = (healthy, message.to_owned());
+            assert_eq!(probe(kind, started).await, expected, "{kind:?}");
         }
     }
 

@@ -62,6 +62,7 @@ pub(super) fn render(
     gateway::errands(&mut page, &state.errands);
     gateway::gateway(&mut page, state);
     gateway::reports(&mut page, state);
+    gateway::quotas(&mut page, state);
     page.finish()
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{Policy, Resource};
 use crate::need::documents::Documents;
+use crate::quota::Quotas;
 
 /// Why a configuration cannot be used. The deployment is refused with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +50,8 @@ pub struct GatewayParts {
     pub settings: HashMap<String, String>,
     /// Environment variables that policies may read (`AWS_…`).
     pub environment: HashMap<String, String>,
+    /// Counters of limits.
+    pub quotas: Arc<Quotas>,
     /// Documents that policies fetch and share, such as key sets.
     pub documents: Arc<Documents>,
 }

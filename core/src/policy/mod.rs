@@ -25,6 +25,7 @@ mod key_less;
 mod latency;
 #[allow(dead_code, reason = "helpers for every policy; not all are used yet")]
 pub(crate) mod lenient;
+mod limit;
 mod mock;
 pub(crate) mod mtls;
 pub(crate) mod oauth2;
@@ -39,6 +40,8 @@ mod policy_http_callout;
 mod policy_interrupt;
 mod policy_override_request_method;
 mod policy_request_validation;
+mod quota;
+mod rate_limit;
 mod rbac;
 mod regex_threat_protection;
 pub mod registry;
@@ -48,10 +51,12 @@ mod resource_filtering;
 mod retry;
 #[cfg(test)]
 mod samples;
+mod spike_arrest;
 mod ssl_enforcement;
 mod status_code;
 #[cfg(test)]
 pub(crate) mod testing;
+mod token_bucket_rate_limit;
 mod traffic_shadowing;
 mod transform_headers;
 mod transform_queryparams;

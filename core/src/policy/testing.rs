@@ -62,6 +62,16 @@ pub(crate) fn build_legacy(
     )
 }
 
+/// Builds a policy of a gateway with these parts, for an API on this engine.
+pub(crate) fn build_in(
+    id: &str,
+    configuration: &Value,
+    gateway: &GatewayParts,
+    legacy_engine: bool,
+) -> Result<Arc<dyn Policy>, ConfigError> {
+    build_with(id, configuration, legacy_engine, &HashMap::new(), gateway)
+}
+
 /// Builds a policy with everything that a deployment hands in.
 pub(crate) fn build_with(
     id: &str,

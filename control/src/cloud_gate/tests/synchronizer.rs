@@ -133,7 +133,7 @@ async fn our_synchronizer_follows_the_folder() {
     let settings = derive(&config).expect("settings");
     let client = Arc::new(BridgeClient::new(&settings).expect("a client"));
     let cell = Arc::new(SnapshotCell::new());
-    let context = Arc::new(CompileContext::new(&config));
+    let context = Arc::new(CompileContext::new(&config, Default::default()));
     let resolver = Arc::new(Resolver::new(context.connectors.clone()));
     let deployer = SnapshotDeployer::new(
         context,

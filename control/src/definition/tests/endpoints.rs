@@ -344,7 +344,7 @@ fn legacy_v2_forms_are_read() {
         (all.listeners[0].host.as_deref(), &*all.listeners[0].path),
         (None, "/a/b")
     );
-    assert_eq!(&*all.listeners[0].servers, ["blue".into()]);
+    assert_eq!(&*all.listeners[0].servers, [Box::<str>::from("blue")]);
     assert_eq!(all.engine, Engine::V2Legacy);
     assert_eq!(
         (all.groups.len(), &*all.groups[0].name),

@@ -257,7 +257,7 @@ fn settings_below_policy_reach_policies_and_are_not_shown() {
     let secret = |text: &str| Secret::new(text);
     config.policies.settings = vec![("policy.jwt.issuer.a.default".to_owned(), secret("hunter2"))];
     config.policies.environment = vec![("AWS_REGION".to_owned(), secret("hunter3"))];
-    let context = CompileContext::new(&config);
+    let context = CompileContext::new(&config, Default::default());
     assert_eq!(
         context
             .gateway

@@ -312,3 +312,18 @@ pub(super) fn reports(page: &mut Exposition, state: &NodeState) {
         );
     }
 }
+
+/// Limits, and the Redis of their counters.
+pub(super) fn quotas(page: &mut Exposition, state: &NodeState) {
+    let Some(view) = state.health.quotas() else {
+        return;
+    };
+    for (name, help, value) in view.figures() {
+        let kind = if name.ends_with("_total") {
+            Kind::Counter
+        } else {
+            Kind::Gauge
+        };
+        page.single(name, kind, help, &[], value);
+    }
+}

@@ -146,6 +146,14 @@ async fn page() -> (HashMap<String, String>, Vec<Sample>) {
         cell.time_ns_sum.add(500_000_000);
     }
     state.workers[1].policies[0].interrupted.add(1);
+    let (_stop, stopped) = tokio::sync::watch::channel(false);
+    let service = crate::quota::start(&state.config, &stopped).expect("a service");
+    service
+        .quotas
+        .stats()
+        .bypassed
+        .store(7, std::sync::atomic::Ordering::Relaxed);
+    state.health.set_quotas(service.view(), "node");
     let probes = state.health.evaluate(&ALL_PROBES).await;
     parse(&render(&state, &probes, &Monitor::new().sample()))
 }
@@ -347,6 +355,10 @@ async fn workers_are_merged_and_the_histogram_adds_up() {
         )
         .value,
         1.0
+    );
+    assert_eq!(
+        find(&samples, "gateway_ratelimit_bypassed_total", &[]).value,
+        7.0
     );
     assert_eq!(
         find(&samples, "node_health", &[("probe", "sync-process")]).value,
