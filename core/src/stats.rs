@@ -68,6 +68,19 @@ pub struct RequestCell {
     pub response_bytes_sum: Cell,
 }
 
+/// What the steps of one policy did.
+#[derive(Debug, Default)]
+pub struct PolicyCell {
+    /// Steps that ended, however.
+    pub executed: Cell,
+    /// Of these, steps that ended the chain without a failure.
+    pub interrupted: Cell,
+    /// Of these, steps that failed the exchange.
+    pub failed: Cell,
+    /// Summed time inside the policy without its waits, nanoseconds.
+    pub time_ns_sum: Cell,
+}
+
 /// Counters of one worker. Names follow the metrics of contract operations 4.
 #[derive(Debug)]
 pub struct WorkerStats {
@@ -119,6 +132,12 @@ pub struct WorkerStats {
     pub latency_buckets: [Cell; LATENCY_BUCKETS_US.len() + 1],
     /// Turns of the worker's heartbeat, about one a second; a stalled worker stops counting.
     pub heartbeats: Cell,
+    /// By index of the policy in [`crate::policy::registry::REGISTRY`].
+    pub policies: Box<[PolicyCell]>,
+    /// Errands sent to the control thread.
+    pub errands_sent: Cell,
+    /// Errands that could not be sent because too many were on their way.
+    pub errands_refused: Cell,
 }
 
 impl WorkerStats {
@@ -151,6 +170,12 @@ impl WorkerStats {
             reports_dropped: Cell::default(),
             latency_buckets: Default::default(),
             heartbeats: Cell::default(),
+            policies: crate::policy::registry::REGISTRY
+                .iter()
+                .map(|_| PolicyCell::default())
+                .collect(),
+            errands_sent: Cell::default(),
+            errands_refused: Cell::default(),
         }
     }
 
