@@ -1,10 +1,12 @@
 //! Connections to backends: one pool per connector and worker.
 
 mod connect;
+mod elsewhere;
 mod fault;
 mod pool;
 mod tls;
 
+pub(crate) use elsewhere::{Elsewhere, Found};
 pub(crate) use fault::Fault;
 pub(crate) use pool::{Lease, Upstreams};
 pub(crate) use tls::TlsWriter;
