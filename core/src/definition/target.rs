@@ -64,7 +64,12 @@ pub struct Origin<'w> {
     written_host: &'w str,
 }
 
-impl Origin<'_> {
+impl<'w> Origin<'w> {
+    /// The origin of an absolute URL.
+    pub fn parse(url: &'w str) -> Option<Self> {
+        parse(url).ok().map(|(origin, _)| origin)
+    }
+
     fn default_port(&self) -> u16 {
         if self.secure { 443 } else { 80 }
     }

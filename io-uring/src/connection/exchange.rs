@@ -8,9 +8,11 @@ use turnpike_core::definition::{Api, Engine};
 use turnpike_core::error::{ErrorKey, Failure};
 use turnpike_core::http::{Known, RequestHead, path, query};
 use turnpike_core::ident::sha256_hex;
+use turnpike_core::report::SecurityType;
 use turnpike_core::route::path_info;
 use turnpike_core::security::{Credentials, bearer_token, select};
 
+use super::chain;
 use super::forward::{Forward, forward};
 use super::record::{Facts, Subject, finish};
 use super::reply::Reply;
@@ -92,6 +94,7 @@ async fn serve(connection: &mut Connection, lent: &mut Lent, start: usize, end: 
         application_id: "1",
         subscription_id: "",
         client_identifier: "",
+        security_type: SecurityType::None,
         security_token: "",
         transaction_id,
         request_id,
@@ -126,6 +129,24 @@ async fn serve(connection: &mut Connection, lent: &mut Lent, start: usize, end: 
     let api = &*deployed.api;
     subject.api = Some(api);
     subject.path_info = path_info(&route.context_path, path);
+    if !deployed.is_plain() {
+        let context = chain::Context {
+            shard: &shard,
+            settings,
+            head,
+            bytes,
+            deployed,
+            context_path: &route.context_path,
+            path,
+            path_info: subject.path_info,
+            transaction_id,
+            request_id,
+            remote,
+            peer: &peer,
+            local: &local,
+        };
+        return chain::serve(connection, &context, body, uri, &mut facts).await;
+    }
 
     let mut identity = Identity {
         settings,
@@ -165,7 +186,10 @@ async fn serve(connection: &mut Connection, lent: &mut Lent, start: usize, end: 
     subject.plan_id = &grant.plan.id;
     subject.application_id = grant.application_id;
     subject.subscription_id = grant.subscription_id.unwrap_or(remote);
-    subject.security_token = grant.key.unwrap_or_default();
+    if let Some(key) = grant.key {
+        subject.security_type = SecurityType::ApiKey;
+        subject.security_token = key;
+    }
     if api.engine != Engine::V2Legacy {
         identity.client_identifier = Some(identifier.sent());
     }
@@ -191,7 +215,7 @@ async fn serve(connection: &mut Connection, lent: &mut Lent, start: usize, end: 
 }
 
 /// Metrics are reported always for V2, and for V4 when `analytics.enabled` says so.
-fn is_reported(api: &Api) -> bool {
+pub(super) fn is_reported(api: &Api) -> bool {
     api.analytics || api.engine.is_v2()
 }
 
@@ -245,7 +269,7 @@ fn remote_address<'a>(
 }
 
 /// `requestValidation.rejectNullByte`: a raw NUL is refused for every API while the head is parsed; this looks for `%00`.
-fn check_null_bytes(api: &Api, head: &RequestHead, bytes: &[u8]) -> Result<(), Failure> {
+pub(super) fn check_null_bytes(api: &Api, head: &RequestHead, bytes: &[u8]) -> Result<(), Failure> {
     let has_null = |value: &[u8]| value.windows(3).any(|window| window == b"%00");
     if api.reject_null_byte
         && (has_null(head.target.of(bytes))
@@ -289,7 +313,7 @@ impl Credentials for RequestCredentials<'_> {
 }
 
 /// The client identifier of contract request-lifecycle 5.6.
-struct ClientIdentifier<'a> {
+pub(super) struct ClientIdentifier<'a> {
     given: Option<&'a [u8]>,
     computed: Computed<'a>,
     transaction_id: &'a [u8],
@@ -301,7 +325,7 @@ enum Computed<'a> {
 }
 
 impl<'a> ClientIdentifier<'a> {
-    fn of(
+    pub(super) fn of(
         settings: &Settings,
         head: &RequestHead,
         bytes: &'a [u8],
@@ -338,12 +362,12 @@ impl<'a> ClientIdentifier<'a> {
     }
 
     /// The value of the response header.
-    fn sent(&self) -> &[u8] {
+    pub(super) fn sent(&self) -> &[u8] {
         self.given.unwrap_or_else(|| self.computed())
     }
 
     /// The value in the report.
-    fn reported(&self, subscription_id: &str) -> Cow<'_, str> {
+    pub(super) fn reported(&self, subscription_id: &str) -> Cow<'_, str> {
         match self.given {
             None => Cow::Borrowed(text(self.computed())),
             Some(given)

@@ -69,6 +69,7 @@ pub(super) struct Subject<'a> {
     pub(super) application_id: &'a str,
     pub(super) subscription_id: &'a str,
     pub(super) client_identifier: &'a str,
+    pub(super) security_type: SecurityType,
     pub(super) security_token: &'a str,
     pub(super) transaction_id: &'a [u8],
     pub(super) request_id: &'a [u8],
@@ -131,11 +132,7 @@ pub(super) fn finish(
         endpoint_response_time_ns: facts.endpoint_ns,
         endpoint_ttfb_ns: facts.ttfb_ns,
         endpoint_connect_ns: facts.connect_ns,
-        security_type: if subject.security_token.is_empty() {
-            SecurityType::None
-        } else {
-            SecurityType::ApiKey
-        },
+        security_type: subject.security_type,
         security_token: subject.security_token,
         error_key: &facts.error_key,
         error_message: facts.error_message.as_deref().unwrap_or_default(),
