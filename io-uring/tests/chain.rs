@@ -149,6 +149,7 @@ fn policies_change_heads_in_both_directions() {
         );
         assert_eq!(proxy.stats.policies[0].executed.get(), 6);
         assert_eq!(records(&mut proxy, 3), vec![(201, String::new()); 3]);
+        drop(client);
         assert_eq!(proxy.fleet.stop().cut, 0);
     });
 }
@@ -197,6 +198,7 @@ fn a_request_body_is_replaced_whatever_its_framing_and_size() {
                 assert!(!text(&body).to_lowercase().contains("transfer-encoding"));
             }
         }
+        drop(client);
         assert_eq!(proxy.fleet.stop().cut, 0);
     });
 }
@@ -248,6 +250,7 @@ fn a_response_body_is_replaced_whatever_its_framing_and_size() {
             1,
             "a backend whose body was read can be called again"
         );
+        drop(client);
         assert_eq!(proxy.fleet.stop().cut, 0);
     });
 }
@@ -272,6 +275,7 @@ fn a_response_that_takes_the_place_of_a_streaming_body_is_framed_by_its_own_leng
             2,
             "a backend with a body that nobody read is not called again"
         );
+        drop(client);
         proxy.fleet.stop();
     });
 }
@@ -304,6 +308,7 @@ fn an_interruption_answers_without_the_backend() {
         assert_eq!(proxy.stats.upstream_requests.get(), 0);
         assert_eq!(proxy.stats.policies[0].interrupted.get(), 3);
         assert_eq!(records(&mut proxy, 3), vec![(203, String::new()); 3]);
+        drop(client);
         proxy.fleet.stop();
     });
 }
@@ -344,6 +349,7 @@ fn a_failure_is_rendered_for_the_client_and_reported_with_its_key() {
             [(403, key()), (403, key()), (500, key())]
         );
         assert_eq!(proxy.stats.policies[0].failed.get(), 3);
+        drop(client);
         proxy.fleet.stop();
     });
 }
@@ -364,6 +370,7 @@ fn a_response_phase_may_fail_after_the_backend_has_answered() {
             assert_eq!(body, b"no good");
         }
         assert_eq!(records(&mut proxy, 2), vec![(422, "LATE".to_owned()); 2]);
+        drop(client);
         proxy.fleet.stop();
     });
 }
@@ -400,6 +407,7 @@ fn policies_pause_before_and_after_the_call() {
             let (_, body) = read_message(&mut client, &mut bytes).expect("an answer");
             assert!(text(&body).starts_with(method), "{}", text(&body));
         }
+        drop(client);
         proxy.fleet.stop();
     });
 }
@@ -523,6 +531,7 @@ fn a_body_that_is_too_large_for_policies_is_413_or_502() {
         );
         let statuses: Vec<u16> = records(&mut proxy, 6).iter().map(|(s, _)| *s).collect();
         assert_eq!(statuses, [200, 413, 200, 502, 502, 413]);
+        drop(client);
         proxy.fleet.stop();
     });
 }
@@ -553,6 +562,7 @@ fn a_client_that_waits_for_100_is_told_to_go_on_when_the_body_is_needed() {
             assert!(seen.ends_with("\r\n\r\nhello!"), "{seen}");
             assert!(!seen.contains("Expect"), "{seen}");
         }
+        drop(client);
         proxy.fleet.stop();
     });
 }
@@ -572,6 +582,7 @@ fn chunks_that_are_malformed_are_refused_as_on_every_api() {
             "{head}"
         );
         assert_eq!(records(&mut proxy, 1), [(400, String::new())]);
+        drop(client);
         proxy.fleet.stop();
     });
 }
@@ -655,6 +666,7 @@ fn framing_stays_right_for_head_for_http_1_0_and_for_statuses_without_a_body() {
             assert!(answer.ends_with(ending), "{answer}");
             assert!(!answer.contains("chunked"), "{answer}");
         }
+        drop(client);
         proxy.fleet.stop();
     });
 }
@@ -678,6 +690,7 @@ fn a_request_body_that_the_response_phase_reads_is_kept() {
             );
             assert_eq!(body, b"kept");
         }
+        drop(client);
         proxy.fleet.stop();
     });
 }

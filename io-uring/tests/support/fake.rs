@@ -1,4 +1,5 @@
 //! Policies made of closures.
+#![allow(dead_code, reason = "not every test uses every part")]
 
 use std::fmt;
 use std::sync::Arc;

@@ -18,13 +18,13 @@ use turnpike_core::stats::WorkerStats;
 use turnpike_uring::{Fleet, FleetOptions, WorkerInput};
 
 /// A running worker and its ends.
+#[allow(dead_code, reason = "not every test looks at every end")]
 pub(crate) struct Proxy {
     pub(crate) fleet: Fleet,
     pub(crate) address: SocketAddr,
     pub(crate) reports: ReportReceiver,
     pub(crate) stats: Arc<WorkerStats>,
     /// Where errands arrive.
-    #[allow(dead_code, reason = "not every test has policies")]
     pub(crate) control: ControlEnd,
 }
 
@@ -89,6 +89,7 @@ fn api(backend: SocketAddr, read_timeout_ms: u32) -> Api {
 }
 
 /// Starts a worker that serves `/orders` from `backend`.
+#[allow(dead_code, reason = "tests with policies change more")]
 pub(crate) fn start(backend: SocketAddr, driver: DriverChoice, read_timeout_ms: u32) -> Proxy {
     start_with(backend, driver, read_timeout_ms, |_| {})
 }
