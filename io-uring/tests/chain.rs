@@ -694,3 +694,105 @@ fn a_request_body_that_the_response_phase_reads_is_kept() {
         proxy.fleet.stop();
     });
 }
+
+/// Without the line of the request id, which is new every time.
+fn without_request_id(head: &str) -> String {
+    head.split_inclusive("\r\n")
+        .filter(|line| !line.starts_with("X-Gravitee-Request-Id: "))
+        .collect()
+}
+
+#[test]
+fn an_api_with_a_chain_that_does_nothing_is_served_as_one_without() {
+    on_each_driver(|driver| {
+        let mirror = mirror();
+        let configure = |setup: &mut Setup| {
+            setup.config.request.x_forwarded_prefix = true;
+            setup.api.reject_null_byte = true;
+        };
+        let plain = start_with(mirror, driver, 5_000, configure);
+        let chained = start_with(mirror, driver, 5_000, |setup| {
+            configure(setup);
+            with(setup, vec![Fake::default()]);
+        });
+        let id = "X-Gravitee-Transaction-Id: t-1\r\n";
+        for request in [
+            format!("GET /orders HTTP/1.1\r\nHost: h\r\n{id}\r\n"),
+            format!("GET /orders/a/./b?x=1&y=2&x=3 HTTP/1.1\r\nHost: h:8\r\n{id}\r\n"),
+            format!("GET http://other/orders/a HTTP/1.1\r\nHost: h\r\n{id}\r\n"),
+            format!(
+                "PUT /orders HTTP/1.1\r\nHost: h\r\n{id}Accept-Encoding: gzip\r\nTE: trailers\r\n\
+                 Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nX-A: 1\r\nX-A: 2\r\n\
+                 X-Gravitee-Request-Id: mine\r\nX-Forwarded-Prefix: no\r\n\
+                 X-Forwarded-For: 1.2.3.4, 5.6.7.8\r\nContent-Length: 5\r\n\r\nhello"
+            ),
+            format!(
+                "POST /orders?X-Gravitee-Client-Identifier=me HTTP/1.1\r\nHost: h\r\n{id}\
+                 Transfer-Encoding: chunked\r\n\r\n5;x\r\nhello\r\n0\r\nT: 1\r\n\r\n"
+            ),
+            format!("BREW /orders HTTP/1.1\r\nHost: h\r\n{id}\r\n"),
+            format!("GET /orders/%00 HTTP/1.1\r\nHost: h\r\n{id}\r\n"),
+            format!("GET /orders HTTP/1.0\r\n{id}Connection: keep-alive\r\n\r\n"),
+            format!("GET /orders HTTP/1.1\r\nHost: h\r\n{id}Connection: close\r\n\r\n"),
+        ] {
+            let [expected, found] = [plain.address, chained.address].map(|address| {
+                let (head, body) = exchange(&mut connect(address), request.as_bytes());
+                let mut fields: Vec<String> = without_request_id(&head)
+                    .split("\r\n")
+                    .map(str::to_owned)
+                    // The mirror counts the id's line, which has the same length always.
+                    .collect();
+                fields.sort();
+                (fields, without_request_id(&text(&body)))
+            });
+            assert_eq!(found, expected, "{request}");
+        }
+        chained.fleet.stop();
+        plain.fleet.stop();
+    });
+}
+
+#[test]
+fn policies_see_the_request_as_it_came() {
+    on_each_driver(|driver| {
+        let shows = Fake::default().request(|exchange| {
+            let request = &exchange.request;
+            let seen = format!(
+                "{} {} {}|{}|{}|{}|{}|{}|{}",
+                request.method.as_str(),
+                request.uri,
+                request.path,
+                request.context_path,
+                request.path_info(),
+                request.query,
+                request.host,
+                request.remote,
+                request.certificate.as_ref().map_or(0, |c| c.der.len()),
+            );
+            assert_eq!(request.peer, "127.0.0.1");
+            assert_eq!(
+                request.headers.text("X-Gravitee-Request-Id"),
+                Some(&*request.id)
+            );
+            assert_eq!(request.transaction_id, "t-1");
+            assert!(request.timestamp_ms > 0 && exchange.now_ms >= request.timestamp_ms);
+            exchange.response.body = Body::Buffered(seen.into_bytes());
+            Verdict::Interrupt
+        });
+        let proxy = start_with(mirror(), driver, 5_000, |setup| {
+            setup.config.request.client_certificate_header = Some("X-Cert".to_owned());
+            with(setup, vec![shows]);
+        });
+        let certificate = format!("MEMAAQID{}", "AAAA".repeat(22));
+        let request = format!(
+            "GET /orders/a/../b%41?c=%20 HTTP/1.1\r\nHost: h:81\r\nX-Forwarded-For: 9.9.9.9\r\n\
+             X-Cert: {certificate}\r\nX-Gravitee-Transaction-Id: t-1\r\n\r\n"
+        );
+        let (_, body) = exchange(&mut connect(proxy.address), request.as_bytes());
+        assert_eq!(
+            text(&body),
+            "GET /orders/a/../b%41?c=%20 /orders/bA|/orders/|/bA|c=%20|h:81|9.9.9.9|72"
+        );
+        proxy.fleet.stop();
+    });
+}

@@ -1,4 +1,5 @@
 //! Messages as raw bytes, and backends made of them.
+#![allow(dead_code, reason = "not every test uses every part")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -399,6 +399,8 @@ impl Attempt<'_, '_, '_> {
                 reusable,
                 large,
             }) => {
+                // A body that was on its way is not waited for any more.
+                self.connection.deadline.clear();
                 shard.stats.upstream_time_ns_sum.add(ttfb_ns);
                 if reusable && shared.uploaded.get() {
                     shard.upstreams.release(upstream, &shard.buffers, large);

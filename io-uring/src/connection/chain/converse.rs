@@ -98,7 +98,12 @@ impl Converse<'_, '_, '_> {
                     };
                 }
                 // What a step of the response phase reads was kept before the call; what is asked for besides is not there any more.
-                Next::Await(Need::RequestBody) => chain.answer(Answer::Done),
+                Next::Await(Need::RequestBody) => {
+                    if chain.exchange.request.body.is_streaming() {
+                        chain.exchange.request.body = Body::None;
+                    }
+                    chain.answer(Answer::Done)
+                }
                 Next::Await(need) => Box::pin(chain.wait(need)).await,
             };
         }
