@@ -79,6 +79,27 @@ pub(super) struct Subject<'a> {
     pub(super) endpoint: &'a [u8],
 }
 
+impl Subject<'_> {
+    /// Nobody known, asking for nothing known.
+    pub(super) fn nobody() -> Self {
+        Self {
+            api: None,
+            plan_id: "",
+            application_id: "1",
+            subscription_id: "",
+            client_identifier: "",
+            security_type: SecurityType::None,
+            security_token: "",
+            transaction_id: b"",
+            request_id: b"",
+            remote: "",
+            local: "",
+            path_info: "",
+            endpoint: b"",
+        }
+    }
+}
+
 /// Counts the exchange and, when it is to be reported, pushes its record.
 pub(super) fn finish(
     shard: &Shard,

@@ -54,71 +54,66 @@ impl Destination<'_> {
     }
 }
 
-/// Calls the backend and goes on with the chain, at most until the client has its answer. `body` is what came with the head.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the connection is borrowed in parts; a struct of these would be taken apart at once"
-)]
-pub(super) async fn call<'a>(
-    connection: &mut Connection,
-    context: &Context<'a>,
-    chain: &mut Chain<'a>,
-    identity: &Identity<'_>,
-    client: &mut ClientBody,
-    body: &mut [u8],
-    uri: &mut Vec<u8>,
-    facts: &mut Facts,
-) -> Called {
-    let shard = context.shard;
-    let streams = chain.exchange.request.body.is_streaming();
-    if streams && *client != ClientBody::Unread {
-        let failure = Failure::internal().because("the request body cannot be sent twice");
-        return fail(chain, failure);
-    }
-    chain.bodiless = None;
-    chain.received_status = 0;
-    uri.clear();
-    let destination = match destination(chain, uri) {
-        Ok((destination, None)) => destination,
-        Ok((destination, Some(host))) => {
-            match Box::pin(look_up(chain, destination, host, uri)).await {
-                Ok(destination) => destination,
-                Err(next) => return Called::Next(next),
-            }
+/// One call. It holds what it needs once: every future that is given the same again would hold it once more, in the task of the connection.
+pub(super) struct Caller<'x, 'i, 'a> {
+    pub(super) connection: &'x mut Connection,
+    pub(super) context: &'x Context<'a>,
+    pub(super) chain: &'x mut Chain<'a>,
+    pub(super) identity: &'x Identity<'i>,
+    pub(super) client: &'x mut ClientBody,
+    /// What came with the head.
+    pub(super) body: &'x mut [u8],
+    /// Receives the absolute URI called.
+    pub(super) uri: &'x mut Vec<u8>,
+    pub(super) facts: &'x mut Facts,
+}
+
+impl<'a> Caller<'_, '_, 'a> {
+    /// Calls the backend and goes on with the chain, at most until the client has its answer.
+    pub(super) async fn call(&mut self) -> Called {
+        if self.streams() && *self.client != ClientBody::Unread {
+            let failure = Failure::internal().because("the request body cannot be sent twice");
+            return fail(self.chain, failure);
         }
-        Err(failure) => return fail(chain, failure),
-    };
-    // Read before the body is decoded in place: only a body that is here completely can be sent twice.
-    let repeatable =
-        destination.method.is_idempotent() && (!streams || is_complete(context.head.body, body));
-    let mut fresh = false;
-    loop {
-        let mut attempt = Attempt {
-            connection: &mut *connection,
-            context,
-            chain: &mut *chain,
-            identity,
-            client: &mut *client,
-            facts: &mut *facts,
-            destination: &destination,
-            streams,
-        };
-        let target = &uri[destination.path_start..];
-        match attempt.run(target, body, fresh, repeatable).await {
-            Attempted::Called(called) => return called,
-            Attempted::Stale => {
-                shard.stats.upstream_retries.add(1);
-                fresh = true;
-            }
-            Attempted::Failed(fault) => {
-                shard.stats.upstream_errors.add(1);
-                if matches!(fault, Fault::RequestTimeout) {
-                    return Called::Next(chain.time_out());
+        self.chain.bodiless = None;
+        self.chain.received_status = 0;
+        self.uri.clear();
+        let destination = match destination(self.chain, self.uri) {
+            Ok((destination, None)) => destination,
+            Ok((destination, Some(host))) => {
+                match Box::pin(look_up(self.chain, destination, host, self.uri)).await {
+                    Ok(destination) => destination,
+                    Err(next) => return Called::Next(next),
                 }
-                let engine = context.deployed.api.engine;
-                return fail(chain, fault.into_failure(engine));
+            }
+            Err(failure) => return fail(self.chain, failure),
+        };
+        // Read before the body is decoded in place: only a body that is here completely can be sent twice.
+        let repeatable = destination.method.is_idempotent()
+            && (!self.streams() || is_complete(self.context.head.body, self.body));
+        let mut fresh = false;
+        loop {
+            match self.attempt(&destination, fresh, repeatable).await {
+                Attempted::Called(called) => return called,
+                Attempted::Stale => {
+                    self.context.shard.stats.upstream_retries.add(1);
+                    fresh = true;
+                }
+                Attempted::Failed(fault) => {
+                    self.context.shard.stats.upstream_errors.add(1);
+                    if matches!(fault, Fault::RequestTimeout) {
+                        return Called::Next(self.chain.time_out());
+                    }
+                    let engine = self.context.deployed.api.engine;
+                    return fail(self.chain, fault.into_failure(engine));
+                }
             }
         }
+    }
+
+    /// Whether the client's body is passed on as it comes.
+    fn streams(&self) -> bool {
+        self.chain.exchange.request.body.is_streaming()
     }
 }
 
@@ -251,29 +246,17 @@ enum Attempted {
     Stale,
 }
 
-struct Attempt<'x, 'c, 'a> {
-    connection: &'x mut Connection,
-    context: &'x Context<'a>,
-    chain: &'x mut Chain<'a>,
-    identity: &'x Identity<'c>,
-    client: &'x mut ClientBody,
-    facts: &'x mut Facts,
-    destination: &'x Destination<'a>,
-    /// The client's body is passed on as it comes.
-    streams: bool,
-}
-
-impl Attempt<'_, '_, '_> {
-    async fn run(
+impl<'a> Caller<'_, '_, 'a> {
+    async fn attempt(
         &mut self,
-        target: &[u8],
-        body: &mut [u8],
+        destination: &Destination<'a>,
         fresh: bool,
         repeatable: bool,
     ) -> Attempted {
         let shard = self.context.shard;
         let head = self.context.head;
-        let connector = self.destination.connector();
+        let connector = destination.connector();
+        let streams = self.streams();
         let request_deadline_ms = self.chain.due_ms();
         let asked = Instant::now();
         let now_ms = shard.clock.now_ms();
@@ -285,7 +268,7 @@ impl Attempt<'_, '_, '_> {
             .min(limit_ms(connector.options.read_timeout_ms.into()))
             .min(limit_ms(self.chain.exchange.attempt_timeout_ms));
         // The client may have more to send than is read now: then its silence says nothing.
-        let watches = !self.streams && *self.client != ClientBody::Broken;
+        let watches = !streams && *self.client != ClientBody::Broken;
         let left_ms = answer_due_ms.saturating_sub(now_ms);
         let acquired = acquire(shard, self.connection, connector, fresh, watches, left_ms).await;
         let lease = match acquired {
@@ -307,13 +290,13 @@ impl Attempt<'_, '_, '_> {
         self.facts.connect_ns = Some((called - asked).as_nanos() as u64);
         shard.stats.upstream_requests.add(1);
 
-        let (out, first) = match self.first_piece(target, body) {
+        let (out, first) = match self.first_piece(destination) {
             Ok(written) => written,
             Err(error) => return bad_request(error),
         };
-        if self.streams {
+        if streams {
             *self.client = ClientBody::Broken;
-            self.connection.input.holds_next = first.used < body.len();
+            self.connection.input.holds_next = first.used < self.body.len();
         }
         upstream
             .deadline
@@ -365,9 +348,9 @@ impl Attempt<'_, '_, '_> {
                 head: &mut upstream.head,
                 client: writer,
                 client_deadline: deadline,
-                request: (self.destination.method, head.version),
+                request: (destination.method, head.version),
                 wants_keep_alive,
-                expects_continue: head.expects_continue && self.streams,
+                expects_continue: head.expects_continue && streams,
                 identity: self.identity,
                 facts: self.facts,
                 request_deadline_ms,
@@ -384,7 +367,7 @@ impl Attempt<'_, '_, '_> {
             let mut converse = pin!(converse.run());
             both_ways(&shared, upload.as_mut(), converse.as_mut()).await
         };
-        if self.streams {
+        if streams {
             self.facts.request_body_bytes = shared.request_body_bytes.get();
             if shared.uploaded.get() {
                 *self.client = ClientBody::Read(first.used);
@@ -454,10 +437,10 @@ impl Attempt<'_, '_, '_> {
 
     /// The head for the backend, and what is here of the body.
     fn first_piece(
-        &self,
-        target: &[u8],
-        body: &mut [u8],
+        &mut self,
+        destination: &Destination<'a>,
     ) -> Result<(Vec<u8>, FirstPiece), ChunkError> {
+        let streams = self.streams();
         let shard = self.context.shard;
         let received = self.context.head.body;
         let request = &self.chain.exchange.request;
@@ -468,22 +451,22 @@ impl Attempt<'_, '_, '_> {
             Body::None if received == RequestBody::None => (&[][..], RequestBody::None),
             Body::None => (&[][..], RequestBody::Length(0)),
         };
-        let mut out = if (self.streams && !body.is_empty()) || !content.is_empty() {
+        let mut out = if (streams && !self.body.is_empty()) || !content.is_empty() {
             shard.buffers.large()
         } else {
             shard.buffers.small()
         };
         let outgoing = Outgoing {
-            method: self.destination.method,
-            target,
-            endpoint: self.destination.endpoint,
-            connector: self.destination.connector(),
+            method: destination.method,
+            target: &self.uri[destination.path_start..],
+            endpoint: destination.endpoint,
+            connector: destination.connector(),
             framing,
-            streams: self.streams,
+            streams,
         };
         write_backend_head(&mut out, &self.chain.exchange, &outgoing);
-        if self.streams {
-            let first = FirstPiece::write(received, body, &mut out)?;
+        if streams {
+            let first = FirstPiece::write(received, self.body, &mut out)?;
             return Ok((out, first));
         }
         let taken = content.len().min(LARGE_BYTES.saturating_sub(out.len()));
@@ -507,7 +490,7 @@ impl Attempt<'_, '_, '_> {
 
     fn failed(&mut self, fault: Fault, may_repeat: bool) -> Attempted {
         if may_repeat && fault.is_stale_connection() {
-            if self.streams {
+            if self.streams() {
                 // Nothing but what came with the head was sent: it is all still there.
                 *self.client = ClientBody::Unread;
             }

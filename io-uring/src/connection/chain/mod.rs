@@ -21,42 +21,19 @@ use turnpike_core::definition::Engine;
 use turnpike_core::error::{ErrorKey, Failure};
 use turnpike_core::exchange::Body;
 use turnpike_core::flow::Next;
-use turnpike_core::http::{RequestBody, RequestHead};
+use turnpike_core::http::RequestBody;
 use turnpike_core::need::{Answer, Need};
-use turnpike_core::snapshot::DeployedApi;
 
-use super::exchange::{ClientIdentifier, Outcome, check_null_bytes, is_reported};
-use super::record::{Facts, Subject, finish};
+use super::exchange::{ClientIdentifier, Context, Outcome, check_null_bytes};
+use super::record::{Facts, Subject};
 use super::relay::watch;
 use super::rewrite::Identity;
 use super::{After, Connection};
 use crate::buffer::BufferPool;
 use crate::driver::{Either, race};
-use crate::settings::Settings;
-use crate::worker::Shard;
 use body::BodyEnd;
-use call::Called;
+use call::{Called, Caller};
 use drive::Chain;
-
-/// What a request with policies is served with. Nothing of it changes while it is served.
-#[derive(Clone, Copy)]
-pub(super) struct Context<'a> {
-    pub(super) shard: &'a Shard,
-    pub(super) settings: &'a Settings,
-    pub(super) head: &'a RequestHead,
-    /// Bytes that `head` was parsed from.
-    pub(super) bytes: &'a [u8],
-    pub(super) deployed: &'a DeployedApi,
-    pub(super) context_path: &'a str,
-    /// Normalised path, and its end below the context path.
-    pub(super) path: &'a str,
-    pub(super) path_info: &'a str,
-    pub(super) transaction_id: &'a [u8],
-    pub(super) request_id: &'a [u8],
-    pub(super) remote: &'a str,
-    pub(super) peer: &'a str,
-    pub(super) local: &'a str,
-}
 
 /// What was read of the request's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +68,6 @@ pub(super) async fn serve(
     let mut chain = Chain::new(shard, context.deployed, shard.clock.now_ms());
     fill::fill(&mut chain.exchange, context, facts.started_wall_ms);
     connection.input.holds_next = head.body == RequestBody::None && !body.is_empty();
-    uri.clear();
     let subscription = OnceCell::new();
     let identifier = OnceCell::new();
     let mut client = ClientBody::Unread;
@@ -128,17 +104,17 @@ pub(super) async fn serve(
             },
             Next::Call => {
                 let identity = identity(context, &chain, &subscription, &identifier, connection);
-                let called = call::call(
-                    connection,
+                let mut caller = Caller {
+                    connection: &mut *connection,
                     context,
-                    &mut chain,
-                    &identity,
-                    &mut client,
-                    body,
-                    uri,
-                    facts,
-                );
-                match called.await {
+                    chain: &mut chain,
+                    identity: &identity,
+                    client: &mut client,
+                    body: &mut *body,
+                    uri: &mut *uri,
+                    facts: &mut *facts,
+                };
+                match caller.call().await {
                     Called::Next(next) => next,
                     Called::Over(after) => {
                         break End::Over(Outcome {
@@ -316,9 +292,8 @@ fn record(
         facts.note(*failure);
         facts.status = status;
     }
-    let api = &*context.deployed.api;
     let exchange = &chain.exchange;
-    let reported_identifier =
+    let client_identifier =
         identifier.map(|identifier| identifier.reported(&exchange.subscription_id));
     let plan_id = match exchange.plan {
         Some(plan) => &*plan.id,
@@ -328,26 +303,14 @@ fn record(
     };
     // Facts of the exchange that only a chain knows (user, warnings, mapped path) are handed over here.
     let subject = Subject {
-        api: Some(api),
         plan_id,
         application_id: &exchange.application_id,
         subscription_id: &exchange.subscription_id,
-        client_identifier: reported_identifier.as_deref().unwrap_or_default(),
+        client_identifier: client_identifier.as_deref().unwrap_or_default(),
         security_type: exchange.security_type,
         security_token: &exchange.security_token,
-        transaction_id: context.transaction_id,
-        request_id: context.request_id,
-        remote: context.remote,
-        local: context.local,
-        path_info: context.path_info,
         endpoint: uri,
+        ..context.subject()
     };
-    finish(
-        context.shard,
-        facts,
-        context.head,
-        context.bytes,
-        &subject,
-        is_reported(api),
-    );
+    context.finish(facts, &subject);
 }
