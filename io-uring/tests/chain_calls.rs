@@ -632,3 +632,92 @@ fn a_large_body_in_memory_is_written_beside_an_answer_that_comes_early() {
         proxy.fleet.stop();
     });
 }
+
+#[test]
+fn a_client_that_leaves_while_the_response_phase_waits_frees_the_backend() {
+    on_each_driver(|driver| {
+        let waits = Fake::default().response(|_| Verdict::Await(Need::Pause(60_000)));
+        let mut proxy = start(named("one"), driver, vec![waits]);
+        let mut client = connect(proxy.address);
+        client.write_all(GET).expect("written");
+        while proxy.stats.policies[0].time_ns_sum.get() == 0
+            || proxy.stats.upstream_bytes_read.get() == 0
+        {
+            thread::yield_now();
+        }
+        reset(client);
+        let (status, key, _) = record(&mut proxy);
+        // The backend had answered: its status stays.
+        assert_eq!(
+            (status, &*key),
+            (200, "CLIENT_ABORTED_DURING_RESPONSE_ERROR")
+        );
+        while proxy.stats.upstream_connections.get() > 0 {
+            thread::yield_now();
+        }
+        proxy.fleet.stop();
+    });
+}
+
+#[test]
+fn a_body_goes_on_while_the_response_phase_waits() {
+    const HALF: usize = 500_000;
+    on_each_driver(|driver| {
+        // Answers when the first bytes are here, and reads on.
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut bytes = vec![0; 65_536];
+                let mut received = 0;
+                let mut answered = false;
+                while received < 2 * HALF {
+                    match stream.read(&mut bytes) {
+                        Ok(count) if count > 0 => received += count,
+                        Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                        _ => break,
+                    }
+                    if !answered {
+                        answered = true;
+                        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n");
+                    }
+                }
+                let _ = stream.write_all(b"done");
+            }
+        });
+        let waits = Fake::default().response(|_| Verdict::Await(Need::Pause(20)));
+        let proxy = start(address, driver, vec![waits]);
+        let mut client = connect(proxy.address);
+        let head = format!(
+            "POST /orders HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n",
+            2 * HALF
+        );
+        client.write_all(head.as_bytes()).expect("written");
+        client.write_all(&vec![b'1'; HALF]).expect("written");
+        client.write_all(&vec![b'2'; HALF]).expect("written");
+        let (head, body) = read_message(&mut client, &mut Vec::new()).expect("an answer");
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        assert_eq!(body, b"done");
+        drop(client);
+        proxy.fleet.stop();
+    });
+}
+
+#[test]
+fn the_legacy_engine_sends_no_client_identifier() {
+    on_each_driver(|driver| {
+        for (engine, sent) in [(Engine::V2Legacy, false), (Engine::V2Emulation, true)] {
+            let proxy = start_with(named("one"), driver, 5_000, |setup| {
+                setup.api.engine = engine;
+                with(setup, vec![Fake::default()]);
+            });
+            let (head, _) = exchange(&mut connect(proxy.address), GET);
+            assert_eq!(
+                head.contains("X-Gravitee-Client-Identifier: "),
+                sent,
+                "{head}"
+            );
+            proxy.fleet.stop();
+        }
+    });
+}

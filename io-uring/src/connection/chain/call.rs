@@ -425,11 +425,13 @@ impl<'a> Caller<'_, '_, 'a> {
             Either::Second(Ended::Relayed(DownloadEnd::ClientGone)) => {
                 self.gone(ErrorKey::ClientAbortedDuringResponseError)
             }
-            Either::First(UploadEnd::ClientAborted) => self.gone(if shared.answered.get() {
-                ErrorKey::ClientAbortedDuringResponseError
-            } else {
-                ErrorKey::ClientAbortedDuringRequestError
-            }),
+            Either::First(UploadEnd::ClientAborted) => {
+                self.gone(if self.chain.received_status != 0 {
+                    ErrorKey::ClientAbortedDuringResponseError
+                } else {
+                    ErrorKey::ClientAbortedDuringRequestError
+                })
+            }
             Either::First(UploadEnd::BadChunk(_)) if shared.answered.get() => self.cut(),
             Either::First(UploadEnd::BadChunk(error)) => bad_request(error),
         }
