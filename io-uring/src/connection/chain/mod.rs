@@ -100,6 +100,9 @@ pub(super) async fn serve(
             }
             Next::Await(need) => match Box::pin(wait(connection, &mut chain, need, client)).await {
                 Some(next) => next,
+                None if chain.received_status != 0 => {
+                    break End::Gone(ErrorKey::ClientAbortedDuringResponseError);
+                }
                 None => break End::Gone(ErrorKey::ClientAbortedDuringRequestError),
             },
             Next::Call => {
