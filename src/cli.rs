@@ -18,6 +18,8 @@ pub(crate) enum Command {
     Run(SettingsOptions),
     /// Check settings and API definitions as `run` would load them; binds nothing.
     Check(CheckOptions),
+    /// List the policies and resources that this gateway runs.
+    Policies(PoliciesOptions),
     /// Run a local Cloud Gate that serves API definitions from a folder.
     CloudGate(CloudGateOptions),
     /// Issue or inspect Cloud Tokens.
@@ -36,6 +38,16 @@ pub(crate) struct SettingsOptions {
     /// Sets one setting, above the file and below the variables; may be repeated.
     #[arg(long = "set", short = 'D', value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PoliciesOptions {
+    /// As JSON, with members and differences.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// As the page `docs/policies.md`.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) markdown: bool,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod cloud_gate;
 mod logging;
+mod policies;
 mod quickstart;
 mod run;
 mod token;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         cli::Command::Run(options) => run::run(&options),
         cli::Command::Check(options) => check::check(&options),
         cli::Command::CloudGate(options) => cloud_gate::run(&options),
+        cli::Command::Policies(options) => policies::run(&options),
         cli::Command::Token(command) => token::run(&command),
         cli::Command::Quickstart(options) => quickstart::run(&options),
     };

@@ -19,6 +19,8 @@ pub struct Config {
     pub runtime: RuntimeConfig,
     /// `api.*` and `policy.api-key.*`.
     pub api: ApiConfig,
+    /// Settings and variables that policies may read by name.
+    pub policies: PolicyConfig,
     /// `cloud.*`; present when a non-blank token is set and `cloud.enabled` is not `false`.
     pub cloud: Option<CloudConfig>,
     /// `management.*`.
@@ -45,8 +47,19 @@ pub struct Config {
     pub license: LicenseConfig,
     /// `tags`, `zone`, `tenant`, `organizations`, `environments`.
     pub node: NodeConfig,
+    /// `system.proxy.*`, for endpoints, policies and resources that ask for it.
+    pub system_proxy: Option<ProxyConfig>,
     /// Every effective setting as `key -> value` in key order, secrets masked, for `/_node/configuration`.
     pub effective: Vec<(String, String)>,
+}
+
+/// What policies may read besides their own configuration. Any of it may be a key or a password.
+#[derive(Debug, Clone, Default)]
+pub struct PolicyConfig {
+    /// Everything that is written below `policy.`, by full name.
+    pub settings: Vec<(String, Secret)>,
+    /// Environment variables whose names begin with `AWS_`.
+    pub environment: Vec<(String, Secret)>,
 }
 
 /// One HTTP server.
@@ -380,7 +393,7 @@ impl Default for HttpClientConfig {
     }
 }
 
-/// A forward proxy for the control thread's clients (HTTP CONNECT).
+/// A forward proxy (HTTP).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyConfig {
     /// Proxy host.
@@ -494,10 +507,21 @@ impl Default for PeriodicConfig {
 }
 
 /// `reporters.*`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ReportersConfig {
     /// `reporters.cloud.*`; used when there is a Cloud Token.
     pub cloud: CloudReporterConfig,
+    /// `reporters.warnings.enabled`: reports carry what went wrong without failing the request.
+    pub warnings: bool,
+}
+
+impl Default for ReportersConfig {
+    fn default() -> Self {
+        Self {
+            cloud: CloudReporterConfig::default(),
+            warnings: true,
+        }
+    }
 }
 
 /// `reporters.cloud.*` (contract reporting 7).

@@ -7,6 +7,7 @@
 //! - [`definition`]: V2 and V4 definitions compiled to `turnpike_core` types (contract api-definition);
 //! - [`snapshot`]: the mutable model of one gateway, and the immutable snapshots built from it;
 //! - [`resolve`]: addresses of backend hosts;
+//! - [`errand`]: what policies wait for: calls of HTTP servers, names, shared documents, the shared store of counters;
 //! - [`report`]: records from the workers' rings to the Cloud Gate (contract reporting);
 //! - [`node`]: node API, probes, metrics, heartbeat, monitoring (contract operations 2-4, sync 10);
 //! - [`license`]: the licence file, read and shown, never enforced (contract sync 8);

@@ -10,11 +10,12 @@ use turnpike_config::Config;
 use turnpike_core::lifecycle::{Lifecycle, Stage};
 use turnpike_core::need::link::ControlEnd;
 use turnpike_core::report::ReportReceiver;
-use turnpike_core::snapshot::SnapshotCell;
+use turnpike_core::snapshot::{NodeFacts, SnapshotCell};
 use turnpike_core::stats::WorkerStats;
 
 use crate::bridge::{BridgeClient, HttpClient, HttpError};
 use crate::definition::CompileContext;
+use crate::errand::{ErrandDesk, ErrandStats, NoRedis, RedisDesk};
 use crate::license::License;
 use crate::node::heartbeat::{Heartbeat, NodeInfo};
 use crate::node::monitoring::{MonitoringPeriods, NodeMonitoring};
@@ -124,8 +125,23 @@ impl ControlPlane {
         let (stop_reports, reports_stopped) = watch::channel(false);
         let (stop_node_api, node_api_stopped) = watch::channel(false);
         let clock = system_clock();
-        drop(links);
         let mut tasks = JoinSet::new();
+
+        // Where counters and shared caches are kept: the one place at which a Redis is plugged in.
+        let redis: Arc<dyn RedisDesk> = Arc::new(NoRedis);
+        let errands = Arc::new(ErrandStats::new(
+            links.iter().map(ControlEnd::figures).collect(),
+        ));
+        let desk = Arc::new(ErrandDesk::new(
+            redis,
+            config.system_proxy.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&errands),
+            stopped.clone(),
+        ));
+        for link in links {
+            tasks.spawn(Arc::clone(&desk).serve(link));
+        }
 
         let identity = Arc::new(NodeIdentity {
             id: uuid::Uuid::new_v4().to_string(),
@@ -178,6 +194,7 @@ impl ControlPlane {
                     tenant: config.node.tenant.clone().unwrap_or_default(),
                     zone: config.node.zone.clone().unwrap_or_default(),
                     cloud: config.reporters.cloud.clone(),
+                    warnings: config.reporters.warnings,
                     monitor: config.monitoring.enabled.then(|| MonitorReports {
                         monitor: Arc::clone(&monitor),
                         hostname: identity.hostname.clone(),
@@ -204,6 +221,7 @@ impl ControlPlane {
                 snapshot: Arc::clone(&snapshots),
                 sync: view,
                 reporter: has_reporter.then(|| Arc::clone(&stats)),
+                errands,
                 license,
                 health: Arc::clone(&health),
                 monitor: Arc::clone(&monitor),
@@ -225,7 +243,8 @@ impl ControlPlane {
             let resolver = Arc::new(Resolver::new(context.connectors.clone()));
             let deployer = SnapshotDeployer::new(
                 context,
-                SnapshotBuilder::new(config.api.allow_overlapping_context),
+                SnapshotBuilder::new(config.api.allow_overlapping_context)
+                    .with_node(node_facts(&config, &identity)),
                 snapshots,
                 Arc::clone(&resolver),
             );
@@ -312,6 +331,23 @@ impl ControlPlane {
             let _ = server.await;
         }
         self.stats
+    }
+}
+
+/// What expressions may know about this node.
+fn node_facts(config: &Config, identity: &NodeIdentity) -> NodeFacts {
+    let version = &identity.compatibility_version;
+    NodeFacts {
+        id: identity.id.as_str().into(),
+        version: version.split('.').next().unwrap_or_default().into(),
+        tenant: config.node.tenant.as_deref().map(Into::into),
+        sharding_tags: config
+            .node
+            .tags
+            .iter()
+            .map(|tag| tag.as_str().into())
+            .collect(),
+        zone: config.node.zone.as_deref().map(Into::into),
     }
 }
 

@@ -82,6 +82,7 @@ fn subscriptions() -> Subscriptions {
             application_id: format!("application-{number}").into(),
             starting_at_ms: Some(NOW_MS - 1),
             ending_at_ms: None,
+            ..Subscription::default()
         });
         subscriptions.keys.insert(
             key(number).into(),

@@ -68,16 +68,16 @@ pub struct RequestCell {
     pub response_bytes_sum: Cell,
 }
 
-/// What the steps of one policy did.
+/// What became of one policy's executions, over all its steps.
 #[derive(Debug, Default)]
 pub struct PolicyCell {
-    /// Steps that ended, however.
+    /// Executions that ended, whatever their outcome. A policy that waits counts once, when it ends.
     pub executed: Cell,
-    /// Of these, steps that ended the chain without a failure.
+    /// Executions that ended the chain with a response of their own.
     pub interrupted: Cell,
-    /// Of these, steps that failed the exchange.
+    /// Executions that failed the request.
     pub failed: Cell,
-    /// Summed time inside the policy without its waits, nanoseconds.
+    /// Summed time inside the policy, its waits left out, nanoseconds.
     pub time_ns_sum: Cell,
 }
 
@@ -227,6 +227,16 @@ mod tests {
         );
         assert_eq!(stats.latency_buckets[1].get(), 1, "60 us lies in (50, 100]");
         assert_eq!(stats.request(2, 200).count.get(), 0);
+    }
+
+    #[test]
+    fn every_policy_of_the_registry_has_its_own_cell() {
+        let stats = WorkerStats::new();
+        for (index, entry) in crate::policy::registry::REGISTRY.iter().enumerate() {
+            stats.policies[index].executed.add(1);
+            let (found, _) = crate::policy::registry::find(entry.id).expect("an entry");
+            assert_eq!(stats.policies[found].executed.get(), 1, "{}", entry.id);
+        }
     }
 
     #[test]

@@ -119,6 +119,11 @@ fn with_policies(setup: &mut support::Setup) {
         id: "subscription".into(),
         plan_id: "gold".into(),
         application_id: "application".into(),
+        application_name: "Application".into(),
+        client_id: None,
+        thumbprints: [].into(),
+        kind: "STANDARD".into(),
+        metadata: Default::default(),
         starting_at_ms: None,
         ending_at_ms: None,
     });

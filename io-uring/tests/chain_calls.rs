@@ -721,3 +721,32 @@ fn the_legacy_engine_sends_no_client_identifier() {
         }
     });
 }
+
+#[test]
+fn the_report_holds_what_only_the_chain_knows() {
+    on_each_driver(|driver| {
+        let notes = Fake::default().request(|exchange| {
+            exchange.user = Some("somebody".into());
+            exchange.warn("A_KEY", "a message");
+            Verdict::Continue
+        });
+        let mut proxy = start(named("one"), driver, vec![notes]);
+        let (head, _) = exchange(&mut connect(proxy.address), GET);
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        let mut seen = None;
+        while seen.is_none() {
+            proxy.reports.drain(1, |record| {
+                let warnings: Vec<String> = record
+                    .warnings
+                    .iter()
+                    .map(|(key, message)| format!("{key}: {message}"))
+                    .collect();
+                seen = Some((record.user.to_owned(), warnings));
+            });
+            thread::yield_now();
+        }
+        let expected = ("somebody".to_owned(), vec!["A_KEY: a message".to_owned()]);
+        assert_eq!(seen, Some(expected));
+        proxy.fleet.stop();
+    });
+}

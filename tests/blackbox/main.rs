@@ -8,6 +8,8 @@
 mod support;
 
 mod backend_faults;
+mod backend_proxies;
+mod backend_redirects;
 mod backend_tls;
 mod definitions;
 mod hostile_clients;
@@ -17,6 +19,7 @@ mod ops_node;
 mod ops_quickstart;
 mod ops_settings;
 mod ops_shutdown;
+mod policy_chain;
 mod request_bodies;
 mod request_heads;
 mod request_routing;

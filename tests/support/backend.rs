@@ -39,6 +39,8 @@ use super::wire::{Broken, Framing, Head, Wire, chunked};
 
 /// Requests that are remembered.
 const SEEN_MAX: usize = 4_096;
+/// Bytes of a body that are remembered.
+pub(crate) const BODY_KEPT_BYTES_MAX: usize = 64 * 1_024;
 /// A connection that is silent for so long is forgotten.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -49,6 +51,8 @@ pub(crate) struct Seen {
     pub(crate) target: String,
     pub(crate) head: Head,
     pub(crate) body_bytes: u64,
+    /// The first bytes of the body, at most [`BODY_KEPT_BYTES_MAX`].
+    pub(crate) body: Vec<u8>,
     /// False when the body did not come to its end.
     pub(crate) complete: bool,
 }
@@ -213,6 +217,7 @@ fn serve(shared: &Shared, mut connection: Connection) -> Result<(), Broken> {
             target: words.next().unwrap_or_default().to_owned(),
             head,
             body_bytes: 0,
+            body: Vec::new(),
             complete: false,
         };
         if exchange(shared, &mut connection, seen)? == After::Close {
@@ -264,6 +269,8 @@ fn exchange(shared: &Shared, connection: &mut Connection, mut seen: Seen) -> Res
     let read = connection.body(framing, &mut |piece| {
         seen.body_bytes += piece.len() as u64;
         digest.add(piece);
+        let room = BODY_KEPT_BYTES_MAX - seen.body.len();
+        seen.body.extend_from_slice(&piece[..piece.len().min(room)]);
     });
     seen.complete = read.is_ok();
     remember(shared, seen.clone());

@@ -125,6 +125,71 @@ impl ControlPlane {
         world.events.insert(id.to_owned(), event);
     }
 
+    /// Publishes the flows of the organization, in the form of V2 definitions.
+    pub(crate) fn publish_organization(&self, mode: &str, flows: Value) {
+        let payload = json!({
+            "id": ORGANIZATION,
+            "hrids": ["default"],
+            "name": "Default",
+            "flowMode": mode,
+            "flows": flows,
+        });
+        self.publish(
+            "PUBLISH_ORGANIZATION",
+            "organization_id",
+            ORGANIZATION,
+            payload,
+        );
+    }
+
+    /// Publishes a dictionary.
+    pub(crate) fn publish_dictionary(&self, key: &str, properties: Value) {
+        let payload = json!({
+            "id": key,
+            "key": key,
+            "environmentId": ENVIRONMENT,
+            "name": key,
+            "deployedAt": now_ms(),
+            "properties": properties,
+        });
+        self.publish("PUBLISH_DICTIONARY", "dictionary_id", key, payload);
+    }
+
+    /// Deploys a shared policy group: `phase` is `REQUEST` or `RESPONSE`, `steps` are those of V4 flows.
+    pub(crate) fn deploy_group(&self, id: &str, phase: &str, steps: Value) {
+        let payload = json!({
+            "id": id,
+            "crossId": id,
+            "environmentId": ENVIRONMENT,
+            "name": id,
+            "version": 1,
+            "phase": phase,
+            "policies": steps,
+            "deployedAt": now_ms(),
+        });
+        self.publish(
+            "DEPLOY_SHARED_POLICY_GROUP",
+            "shared_policy_group_id",
+            id,
+            payload,
+        );
+    }
+
+    fn publish(&self, kind: &str, property: &str, id: &str, payload: Value) {
+        let now = now_ms();
+        let event = json!({
+            "id": id,
+            "environments": [ENVIRONMENT],
+            "organizations": [ORGANIZATION],
+            "type": kind,
+            "payload": payload.to_string(),
+            "properties": { property: id },
+            "createdAt": now,
+            "updatedAt": now,
+        });
+        self.lock().events.insert(format!("{property}:{id}"), event);
+    }
+
     /// Unpublishes an API.
     pub(crate) fn undeploy(&self, id: &str) {
         let mut world = self.lock();
@@ -373,12 +438,17 @@ impl World {
                 .find(|(found, _)| *found == name)
                 .map(|(_, value)| value)
         };
-        if parameter("group") != Some("API_ID") {
-            return json!([]);
-        }
+        let property = match parameter("group") {
+            Some("API_ID") => "api_id",
+            Some("ORGANIZATION_ID") => "organization_id",
+            Some("DICTIONARY_ID") => "dictionary_id",
+            Some("SHARED_POLICY_GROUP_ID") => "shared_policy_group_id",
+            _ => return json!([]),
+        };
         let mut events: Vec<&Value> = self
             .events
             .values()
+            .filter(|event| event["properties"].get(property).is_some())
             .filter(|event| is_any_of(&event["type"], &criteria["types"]))
             .filter(|event| is_within(event, criteria))
             .collect();

@@ -100,6 +100,96 @@ impl Definition {
         })
     }
 
+    /// Adds a step to the first flow, which is for every path and method: `request` or `response` of a V4 definition.
+    pub(crate) fn step(self, phase: &str, policy: &str, configuration: Value) -> Self {
+        let phase = match (self.is_v4(), phase) {
+            (false, "request") => "pre",
+            (false, "response") => "post",
+            (_, phase) => phase,
+        }
+        .to_owned();
+        let step = json!({
+            "name": policy,
+            "policy": policy,
+            "enabled": true,
+            "configuration": configuration,
+        });
+        self.with(|definition| {
+            let is_v4 = definition["definitionVersion"] == "4.0.0";
+            if definition["flows"][0].is_null() {
+                definition["flows"] = json!([if is_v4 {
+                    json!({
+                        "name": "all",
+                        "enabled": true,
+                        "selectors": [{ "type": "HTTP", "path": "/", "pathOperator": "STARTS_WITH", "methods": [] }],
+                        "request": [],
+                        "response": [],
+                    })
+                } else {
+                    json!({
+                        "name": "all",
+                        "enabled": true,
+                        "path-operator": { "path": "/", "operator": "STARTS_WITH" },
+                        "methods": [],
+                        "pre": [],
+                        "post": [],
+                    })
+                }]);
+            }
+            definition["flows"][0][&phase]
+                .as_array_mut()
+                .expect("a phase of the flow")
+                .push(step);
+        })
+    }
+
+    /// Adds a request step.
+    pub(crate) fn request(self, policy: &str, configuration: Value) -> Self {
+        self.step("request", policy, configuration)
+    }
+
+    /// Adds a response step.
+    pub(crate) fn response(self, policy: &str, configuration: Value) -> Self {
+        self.step("response", policy, configuration)
+    }
+
+    /// Adds a resource.
+    pub(crate) fn resource(self, name: &str, kind: &str, configuration: Value) -> Self {
+        self.with(|definition| {
+            if definition["resources"].is_null() {
+                definition["resources"] = json!([]);
+            }
+            definition["resources"]
+                .as_array_mut()
+                .expect("resources")
+                .push(json!({
+                    "name": name,
+                    "type": kind,
+                    "enabled": true,
+                    "configuration": configuration,
+                }));
+        })
+    }
+
+    /// Replaces the plans of a V4 definition by these: id, security type, configuration.
+    pub(crate) fn plans(self, plans: &[(&str, &str, Value)]) -> Self {
+        self.with(|definition| {
+            definition["plans"] = plans
+                .iter()
+                .map(|(id, security, configuration)| {
+                    json!({
+                        "id": id,
+                        "name": id,
+                        "mode": "standard",
+                        "status": "published",
+                        "security": { "type": security, "configuration": configuration },
+                        "flows": [],
+                    })
+                })
+                .collect();
+        })
+    }
+
     pub(crate) fn id(&self) -> &str {
         self.0["id"].as_str().unwrap_or_default()
     }

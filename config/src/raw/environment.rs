@@ -67,6 +67,17 @@ impl Environment {
         self.exact.get(name).map(String::as_str)
     }
 
+    /// Variables whose exact name begins with `prefix`.
+    pub(crate) fn starting_with<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.exact
+            .iter()
+            .filter(move |(name, _)| name.starts_with(prefix))
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// All `gravitee*` variables: name without prefix, variable.
     pub(crate) fn settings(&self) -> impl Iterator<Item = (&str, &Variable)> {
         self.settings

@@ -134,13 +134,7 @@ fn proxy(reader: &mut Reader<'_>, root: &str) -> Option<ProxyConfig> {
     } else {
         format!("{root}.proxy")
     };
-    reader.choice(&format!("{prefix}.type"), &[("HTTP", ())]);
-    let port = reader
-        .number_as(&format!("{prefix}.port"))
-        .unwrap_or(PROXY_PORT);
-    let user = reader.text(&format!("{prefix}.username"));
-    let password = reader.secret(&format!("{prefix}.password"));
-    let Some(host) = reader.text(&format!("{prefix}.host")) else {
+    let Some(proxy) = proxy_at(reader, &prefix) else {
         let key = format!("{root}.proxy.enabled");
         let what = format!("expected `{prefix}.host` beside it, found none");
         reader.about(
@@ -151,6 +145,22 @@ fn proxy(reader: &mut Reader<'_>, root: &str) -> Option<ProxyConfig> {
         );
         return None;
     };
+    Some(proxy)
+}
+
+/// `system.proxy.*`, for endpoints, policies and resources that ask for it; `None` without a host.
+pub(super) fn system_proxy(reader: &mut Reader<'_>) -> Option<ProxyConfig> {
+    proxy_at(reader, "system.proxy")
+}
+
+fn proxy_at(reader: &mut Reader<'_>, prefix: &str) -> Option<ProxyConfig> {
+    reader.choice(&format!("{prefix}.type"), &[("HTTP", ())]);
+    let port = reader
+        .number_as(&format!("{prefix}.port"))
+        .unwrap_or(PROXY_PORT);
+    let user = reader.text(&format!("{prefix}.username"));
+    let password = reader.secret(&format!("{prefix}.password"));
+    let host = reader.text(&format!("{prefix}.host"))?;
     let credentials = user.map(|user| (user, password.unwrap_or_else(|| Secret::new(""))));
     Some(ProxyConfig {
         host,

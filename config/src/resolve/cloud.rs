@@ -237,7 +237,10 @@ pub(super) fn reporters(reader: &mut Reader<'_>, cloud: bool) -> ReportersConfig
             .unwrap_or(default.pending_bytes_max),
         client: client(reader, layers, default.client),
     };
-    ReportersConfig { cloud }
+    ReportersConfig {
+        cloud,
+        warnings: reader.flag("reporters.warnings.enabled").unwrap_or(true),
+    }
 }
 
 /// An address with scheme and host; one trailing `/` is dropped.

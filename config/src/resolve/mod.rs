@@ -4,6 +4,7 @@ mod client;
 mod cloud;
 mod effective;
 mod known;
+mod policies;
 mod reader;
 mod request;
 mod server;
@@ -33,6 +34,7 @@ pub(crate) fn resolve(
         not_found: request::not_found(&mut reader),
         runtime: server::runtime(&mut reader),
         api: request::api(&mut reader),
+        policies: policies::policies(&mut reader),
         reporters: cloud::reporters(&mut reader, cloud.is_some()),
         management,
         sync: services::sync(&mut reader),
@@ -45,6 +47,7 @@ pub(crate) fn resolve(
         shutdown: services::shutdown(&mut reader),
         license: license(&mut reader, home),
         node: node(&mut reader),
+        system_proxy: client::system_proxy(&mut reader),
         effective: effective::effective(raw),
         cloud,
     };

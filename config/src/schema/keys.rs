@@ -270,6 +270,7 @@ pub(crate) const KEYS: &[Key] = &[
     open("reporters.cloud.client.proxy.port", PEER_PORT, "3128", "Port of the proxy."),
     open("reporters.cloud.client.proxy.username", Text, "gateway", "User of the proxy."),
     open("reporters.cloud.client.proxy.password", Secret, "…", "Password of the proxy."),
+    key("reporters.warnings.enabled", Flag, "true", "Reports carry what went wrong without failing the request."),
     // The node.
     open("system.proxy.type", Choice(&["HTTP"]), "HTTP", "Kind of the system proxy; SOCKS is not supported."),
     open("system.proxy.host", Text, "proxy.example", "Host of the system proxy."),

@@ -139,6 +139,22 @@ fn the_system_proxy_is_taken_when_asked_for() {
 }
 
 #[test]
+fn reports_carry_warnings_unless_they_are_switched_off() {
+    assert!(yaml("").config().reporters.warnings);
+    let text = "reporters: {warnings: {enabled: false}}\n";
+    assert!(!yaml(text).config().reporters.warnings);
+}
+
+#[test]
+fn the_system_proxy_is_there_for_calls_of_policies() {
+    assert_eq!(yaml("tags: a\n").config().system_proxy, None);
+    let text = "system: {proxy: {host: sys, username: u, password: p}}\n";
+    let proxy = yaml(text).config().system_proxy.unwrap();
+    assert_eq!((proxy.host.as_str(), proxy.port), ("sys", 3_128));
+    assert_eq!(proxy.credentials, Some(("u".to_owned(), Secret::new("p"))));
+}
+
+#[test]
 fn bridge_credentials_are_read_by_type() {
     let jwt = Authentication::Jwt {
         token: Secret::new("j"),
@@ -319,4 +335,40 @@ fn options_do_not_show_their_values() {
             && text.contains("cloud.token"),
         "{text}"
     );
+}
+
+#[test]
+fn policies_read_settings_by_their_full_names_and_nothing_prints_them() {
+    let config = Sources::new()
+        .yaml("policy:\n  jwt: {issuer: {mine: {default: hunter2}}}\n  api-key: {param: key}\n")
+        .env("gravitee_policy_http_callout_whitelist", "hunter3")
+        .env("gravitee_policy_apikey_header", "X-Own")
+        .env("AWS_SECRET_ACCESS_KEY", "hunter4")
+        .env("AWKWARD", "no")
+        .config();
+    let found: Vec<(&str, &str)> = config
+        .policies
+        .settings
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.expose()))
+        .collect();
+    for expected in [
+        ("policy.jwt.issuer.mine.default", "hunter2"),
+        ("policy.api-key.param", "key"),
+        ("policy.api-key.header", "X-Own"),
+    ] {
+        assert!(found.contains(&expected), "{expected:?}: {found:?}");
+    }
+    assert!(
+        found.iter().any(|(_, value)| *value == "hunter3"),
+        "{found:?}"
+    );
+    let environment: Vec<&str> = config
+        .policies
+        .environment
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(environment, ["AWS_SECRET_ACCESS_KEY"]);
+    assert!(!format!("{:?}", config.policies).contains("hunter"));
 }

@@ -27,6 +27,10 @@ pub enum Group {
     Api,
     /// `ORGANIZATION_ID`.
     Organization,
+    /// `DICTIONARY_ID`.
+    Dictionary,
+    /// `SHARED_POLICY_GROUP_ID`.
+    SharedPolicyGroup,
 }
 
 impl Group {
@@ -34,6 +38,8 @@ impl Group {
         match self {
             Self::Api => "API_ID",
             Self::Organization => "ORGANIZATION_ID",
+            Self::Dictionary => "DICTIONARY_ID",
+            Self::SharedPolicyGroup => "SHARED_POLICY_GROUP_ID",
         }
     }
 }

@@ -305,6 +305,8 @@ impl World {
                 let property = match parameter(seen, "group") {
                     "API_ID" => "api_id",
                     "ORGANIZATION_ID" => "organization_id",
+                    "DICTIONARY_ID" => "dictionary_id",
+                    "SHARED_POLICY_GROUP_ID" => "shared_policy_group_id",
                     _ => "",
                 };
                 let mut found: Vec<&Event> = self

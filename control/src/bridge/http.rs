@@ -14,7 +14,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use turnpike_config::{HttpClientConfig, ProxyConfig};
+use turnpike_config::{HttpClientConfig, ProxyConfig, Secret};
 
 use super::{body, tls};
 
@@ -162,22 +162,29 @@ fn secured<C>(settings: &HttpClientConfig, connector: C) -> Result<HttpsConnecto
     })
 }
 
-fn tunnel(
-    proxy: &ProxyConfig,
-    connector: HttpConnector,
-) -> Result<Tunnel<HttpConnector>, HttpError> {
-    let address = format!("http://{}:{}", proxy.host, proxy.port);
-    let address: Uri = address
-        .parse()
-        .map_err(|error| HttpError::Setup(format!("proxy {address:?}: {error}")))?;
-    let mut tunnel = Tunnel::new(address, connector);
+/// A connector that reaches its servers through `proxy` (HTTP CONNECT).
+pub(crate) fn tunnel<C>(proxy: &ProxyConfig, connector: C) -> Result<Tunnel<C>, HttpError> {
+    let mut tunnel = Tunnel::new(proxy_address(proxy)?, connector);
     if let Some((user, password)) = &proxy.credentials {
-        let mut value = HeaderValue::try_from(basic(user, password.expose()))
-            .map_err(|error| HttpError::Setup(format!("proxy credentials: {error}")))?;
-        value.set_sensitive(true);
-        tunnel = tunnel.with_auth(value);
+        tunnel = tunnel.with_auth(credentials(user, password)?);
     }
     Ok(tunnel)
+}
+
+/// Where a proxy is.
+pub(crate) fn proxy_address(proxy: &ProxyConfig) -> Result<Uri, HttpError> {
+    let address = format!("http://{}:{}", proxy.host, proxy.port);
+    address
+        .parse()
+        .map_err(|error| HttpError::Setup(format!("proxy {address:?}: {error}")))
+}
+
+/// The value of `Proxy-Authorization`.
+pub(crate) fn credentials(user: &str, password: &Secret) -> Result<HeaderValue, HttpError> {
+    let mut value = HeaderValue::try_from(basic(user, password.expose()))
+        .map_err(|error| HttpError::Setup(format!("proxy credentials: {error}")))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// `Basic` credentials (RFC 7617).
@@ -186,7 +193,7 @@ pub(super) fn basic(user: &str, password: &str) -> String {
 }
 
 /// An error and its causes on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

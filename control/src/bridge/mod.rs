@@ -13,7 +13,7 @@ pub(crate) mod fake;
 pub mod http;
 #[cfg(test)]
 mod tests;
-mod tls;
+pub(crate) mod tls;
 mod url;
 pub mod wire;
 

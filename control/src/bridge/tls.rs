@@ -17,7 +17,7 @@ use turnpike_config::HttpClientConfig;
 use super::http::HttpError;
 
 /// Builds the TLS settings of a client. ALPN is left to the connector.
-pub(super) fn client_config(settings: &HttpClientConfig) -> Result<ClientConfig, HttpError> {
+pub(crate) fn client_config(settings: &HttpClientConfig) -> Result<ClientConfig, HttpError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()

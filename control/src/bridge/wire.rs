@@ -137,6 +137,13 @@ pub struct Subscription {
     pub status: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consumer_status: Option<String>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub subscription_type: Option<String>,
+    #[serde(
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub metadata: BTreeMap<String, serde_json::Value>,
     #[serde(deserialize_with = "date", skip_serializing_if = "Option::is_none")]
     pub starting_at: Option<i64>,
     #[serde(deserialize_with = "date", skip_serializing_if = "Option::is_none")]

@@ -150,6 +150,7 @@ fn bring_in_line(
 ) -> (Vec<Change>, BTreeSet<Refusal>) {
     let mut refused: BTreeSet<Refusal> = folder.refused().into_iter().collect();
     let mut changes = ledger.apply_apis(&folder.apis(), &folder.held(), place, now_ms);
+    changes.extend(ledger.apply_companions(&folder.companions(), &folder.held(), place, now_ms));
     let consumers = match folder.subscriptions() {
         Subscriptions::Held => return (changes, refused),
         Subscriptions::None => Consumers::default(),
@@ -227,6 +228,33 @@ mod tests {
 
     fn scan(gate: &Gate) -> Vec<Change> {
         gate.scan(SystemTime::now())
+    }
+
+    #[test]
+    fn a_companion_that_goes_or_breaks_is_taken_away_or_kept_even_over_a_restart() {
+        let site = Site::new();
+        std::fs::create_dir(site.root.path().join("apis/dictionaries")).expect("a folder");
+        site.write("dictionaries/d.yaml", "properties: {a: b}");
+        let gate = site.open();
+        assert_eq!(scan(&gate).len(), 1);
+        assert!(scan(&gate).is_empty());
+        site.write("dictionaries/d.yaml", "properties: [");
+        assert!(scan(&gate).is_empty());
+        assert_eq!(gate.refused().len(), 1);
+        drop(gate);
+        let gate = site.open();
+        assert!(scan(&gate).is_empty(), "a restart repeats nothing");
+        let types = |gate: &Gate| {
+            let ledger = gate.ledger();
+            let types: Vec<_> = ledger.events().map(|event| event.event_type).collect();
+            types
+        };
+        use crate::bridge::wire::EventType;
+        assert_eq!(types(&gate), [EventType::PublishDictionary]);
+        site.remove("dictionaries/d.yaml");
+        assert_eq!(scan(&gate).len(), 1);
+        assert_eq!(types(&gate), [EventType::UnpublishDictionary]);
+        assert_eq!(gate.refused(), []);
     }
 
     #[test]

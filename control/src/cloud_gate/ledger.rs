@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::source::companion::{Companion, CompanionKind};
 use super::source::consumers::Consumers;
 use super::source::document::{ApiDocument, PlanName};
 use crate::bridge::wire::{ApiKey, ApiRecord, Event, EventType, Subscription};
@@ -26,6 +27,9 @@ pub(crate) struct Ledger {
     last_date: i64,
     /// APIs by id, also those that are not deployed any more.
     pub(crate) apis: BTreeMap<String, Deployment>,
+    /// Organizations, dictionaries and shared policy groups, by folder and id.
+    #[serde(default)]
+    companions: BTreeMap<String, CompanionState>,
     /// Subscriptions by id.
     pub(crate) subscriptions: BTreeMap<String, Subscription>,
     /// Keys by id.
@@ -46,6 +50,16 @@ pub(crate) struct Deployment {
     plans: Vec<PlanName>,
     /// The latest event.
     pub(crate) event: Event,
+}
+
+/// The latest event of an object that surrounds APIs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CompanionState {
+    file: String,
+    fingerprint: String,
+    is_there: bool,
+    event: Event,
 }
 
 impl Deployment {
@@ -71,6 +85,10 @@ pub(crate) enum Change {
         api: String,
         file: String,
     },
+    Companion {
+        title: String,
+        is_there: bool,
+    },
     Subscription {
         id: String,
         status: String,
@@ -91,6 +109,14 @@ impl std::fmt::Display for Change {
                 write!(f, "API {api} unpublished, deployment {number}")
             }
             Self::Moved { api, file } => write!(f, "API {api} is now in {file}, unchanged"),
+            Self::Companion {
+                title,
+                is_there: true,
+            } => write!(f, "{title} published"),
+            Self::Companion {
+                title,
+                is_there: false,
+            } => write!(f, "{title} taken away"),
             Self::Subscription { id, status } => write!(f, "subscription {id} is now {status}"),
             Self::Key { id, usable: true } => write!(f, "key {id} is now usable"),
             Self::Key { id, usable: false } => write!(f, "key {id} is now revoked or paused"),
@@ -113,6 +139,7 @@ impl Ledger {
             created_at: now_ms,
             last_date: 0,
             apis: BTreeMap::new(),
+            companions: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             keys: BTreeMap::new(),
         }
@@ -218,6 +245,95 @@ impl Ledger {
             &mut self.apis,
             |known| !known.is_published(),
             |known| known.event.updated_at,
+        );
+        changes
+    }
+
+    /// Every latest event.
+    pub(crate) fn events(&self) -> impl Iterator<Item = &Event> {
+        let apis = self.apis.values().map(|deployment| &deployment.event);
+        apis.chain(self.companions.values().map(|state| &state.event))
+    }
+
+    /// Brings what surrounds APIs in line with the folder. What came from `held` files stays as it is.
+    pub(crate) fn apply_companions(
+        &mut self,
+        companions: &[(&str, &Companion)],
+        held: &BTreeSet<&str>,
+        place: &Place,
+        now_ms: i64,
+    ) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let mut present = BTreeSet::new();
+        for (file, companion) in companions {
+            let kind = companion.kind;
+            let id = companion.id.as_deref().unwrap_or(&place.organization);
+            let key = format!("{}/{id}", kind.folder());
+            present.insert(key.clone());
+            let mut payload = companion.payload.clone();
+            payload.insert("id".to_owned(), id.into());
+            if kind != CompanionKind::Organization {
+                payload.insert(
+                    "environmentId".to_owned(),
+                    place.environment.as_str().into(),
+                );
+            }
+            let payload = serde_json::Value::Object(payload).to_string();
+            let fingerprint = digest(payload.as_bytes());
+            if let Some(known) = self.companions.get_mut(&key)
+                && known.is_there
+                && known.fingerprint == fingerprint
+            {
+                (*file).clone_into(&mut known.file);
+                continue;
+            }
+            let date = self.next_date(now_ms);
+            let event = companion_event(kind, id, true, Some(payload), date, place);
+            changes.push(Change::Companion {
+                title: format!("{} {id}", kind.name()),
+                is_there: true,
+            });
+            let state = CompanionState {
+                file: (*file).to_owned(),
+                fingerprint,
+                is_there: true,
+                event,
+            };
+            self.companions.insert(key, state);
+        }
+        let gone: Vec<String> = self
+            .companions
+            .iter()
+            .filter(|(key, state)| state.is_there && !present.contains(*key))
+            .filter(|(_, state)| !held.contains(state.file.as_str()))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in gone {
+            let Some(kind) = CompanionKind::of(&key) else {
+                continue;
+            };
+            let date = self.next_date(now_ms);
+            if let Some(known) = self.companions.get_mut(&key) {
+                let id = known.event.id.clone();
+                // An organization cannot be unpublished: it has no flows any more.
+                let payload = match kind {
+                    CompanionKind::Organization => {
+                        Some(serde_json::json!({"id": id, "flows": []}).to_string())
+                    }
+                    _ => known.event.payload.take(),
+                };
+                known.is_there = false;
+                known.event = companion_event(kind, &id, false, payload, date, place);
+                changes.push(Change::Companion {
+                    title: format!("{} {id}", kind.name()),
+                    is_there: false,
+                });
+            }
+        }
+        prune(
+            &mut self.companions,
+            |state| !state.is_there,
+            |state| state.event.updated_at,
         );
         changes
     }
@@ -356,11 +472,56 @@ fn api_event(
     }
 }
 
+fn companion_event(
+    kind: CompanionKind,
+    id: &str,
+    is_there: bool,
+    payload: Option<String>,
+    date: i64,
+    place: &Place,
+) -> Event {
+    let (property, there, gone) = match kind {
+        CompanionKind::Organization => (
+            "organization_id",
+            EventType::PublishOrganization,
+            EventType::PublishOrganization,
+        ),
+        CompanionKind::Dictionary => (
+            "dictionary_id",
+            EventType::PublishDictionary,
+            EventType::UnpublishDictionary,
+        ),
+        CompanionKind::SharedPolicyGroup => (
+            "shared_policy_group_id",
+            EventType::DeploySharedPolicyGroup,
+            EventType::UndeploySharedPolicyGroup,
+        ),
+    };
+    Event {
+        id: id.to_owned(),
+        environments: Some(vec![place.environment.clone()]),
+        organizations: Some(vec![place.organization.clone()]),
+        event_type: if is_there { there } else { gone },
+        payload,
+        parent_id: None,
+        properties: BTreeMap::from([
+            ("id".to_owned(), Some(uuid::Uuid::new_v4().to_string())),
+            (property.to_owned(), Some(id.to_owned())),
+        ]),
+        created_at: Some(date),
+        updated_at: Some(date),
+    }
+}
+
 fn fingerprint(record: &ApiRecord) -> String {
-    use std::fmt::Write as _;
     let bytes =
         serde_json::to_vec(record).expect("a record is texts and numbers, which are always JSON");
-    Sha256::digest(&bytes)
+    digest(&bytes)
+}
+
+fn digest(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    Sha256::digest(bytes)
         .iter()
         .fold(String::with_capacity(64), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");

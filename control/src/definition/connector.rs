@@ -64,8 +64,12 @@ impl Connectors {
         }
         let id = ConnectorId(table.next_id);
         table.next_id += 1;
-        let addresses = match host.parse::<IpAddr>() {
-            Ok(address) => Addresses::Resolved(Box::new([SocketAddr::new(address, port)])),
+        let (dialed_host, dialed_port) = match &settings.options.proxy {
+            Some(proxy) => (&*proxy.host, proxy.port),
+            None => (host, port),
+        };
+        let addresses = match dialed_host.parse::<IpAddr>() {
+            Ok(address) => Addresses::Resolved(Box::new([SocketAddr::new(address, dialed_port)])),
             Err(_) => Addresses::Unresolved,
         };
         let connector = Arc::new(Connector {
@@ -80,7 +84,10 @@ impl Connectors {
         let dead = table
             .by_settings
             .insert(settings, Arc::downgrade(&connector));
-        let to_host = table.by_host.entry(connector.host.clone()).or_default();
+        let to_host = table
+            .by_host
+            .entry(connector.dialed().0.into())
+            .or_default();
         to_host.retain(|other| dead.as_ref().is_none_or(|dead| !dead.ptr_eq(other)));
         to_host.push(Arc::downgrade(&connector));
         connector
@@ -97,7 +104,7 @@ impl Connectors {
             .collect()
     }
 
-    /// The living connectors to this host.
+    /// The living connectors that dial this host.
     pub(crate) fn to_host(&self, host: &str) -> Vec<Arc<Connector>> {
         self.table()
             .by_host

@@ -6,6 +6,7 @@ use turnpike_core::definition::{Balancing, Endpoint, EndpointGroup, LoadBalancer
 use super::Scope;
 use super::header::forced_headers;
 use super::http::http_options;
+use super::proxy::forward_proxy;
 use super::reader::{Node, quote};
 use super::refusal::{Refusal, RefusalKind};
 use super::target::Target;
@@ -88,12 +89,10 @@ pub(super) fn skip(scope: &mut Scope<'_>, name: &str, refusal: &Refusal) {
 
 fn build(source: &EndpointSource<'_, '_>, scope: &mut Scope<'_>) -> Result<Endpoint, Fault> {
     let target = target(&source.target, scope)?;
-    if let Some(proxy) = source.part("proxy")?
-        && proxy.boolean("enabled", false)?
-    {
-        return Err(proxy.unsupported("enabled", "a forward proxy").into());
+    let mut http = http_options(source.part("http")?.as_ref(), scope)?;
+    if let Some(proxy) = source.part("proxy")? {
+        http.connector.proxy = forward_proxy(&proxy, scope)?;
     }
-    let http = http_options(source.part("http")?.as_ref(), scope)?;
     let tls = match target.secure {
         true => Some(tls_settings(source.part("ssl")?.as_ref(), scope)?),
         false => None,
@@ -131,6 +130,7 @@ fn build(source: &EndpointSource<'_, '_>, scope: &mut Scope<'_>) -> Result<Endpo
         secondary: source.secondary,
         propagate_client_host: http.propagate_client_host,
         propagate_client_accept_encoding: http.propagate_client_accept_encoding,
+        follow_redirects: http.follow_redirects,
     })
 }
 

@@ -12,6 +12,7 @@ pub(super) struct HttpOptions {
     pub(super) connector: ConnectorOptions,
     pub(super) propagate_client_host: bool,
     pub(super) propagate_client_accept_encoding: bool,
+    pub(super) follow_redirects: bool,
 }
 
 /// Reads the block; an absent one is all defaults. A negative time or an empty pool is refused: the reference's client throws.
@@ -30,9 +31,6 @@ pub(super) fn http_options(
             ..HttpOptions::default()
         });
     };
-    if http.boolean("followRedirects", false)? {
-        return Err(http.unsupported("followRedirects", "following redirects"));
-    }
     let version = http.text("version")?.unwrap_or_default();
     if matches!(
         version.to_ascii_uppercase().as_str(),
@@ -66,12 +64,14 @@ pub(super) fn http_options(
             millis(http, "maxConnectionLifetime", 0)?
         },
         response_head_bytes_max: bounded(http, "maxHeaderSize", 8_192, 1, "1")?,
+        proxy: None,
     };
     let accept_encoding = http.boolean("propagateClientAcceptEncoding", false)?;
     Ok(HttpOptions {
         connector,
         propagate_client_host: !v2 && http.boolean("propagateClientHost", false)?,
         propagate_client_accept_encoding: accept_encoding && (v2 || !use_compression),
+        follow_redirects: http.boolean("followRedirects", false)?,
     })
 }
 

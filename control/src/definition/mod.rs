@@ -4,6 +4,7 @@
 //! - [`ApiInput`]: one definition text and what its record says about it;
 //! - [`CompileContext`]: what the gateway's settings decide (sharding tags, tenant), and the [`Connectors`] that compiled
 //!   endpoints share;
+//! - [`SharedPolicyGroups`]: steps that flows of many APIs take in;
 //! - [`Compiled`]: the API, and a [`Note`] for every member that is accepted without effect;
 //! - [`Refusal`]: the one member that stops an API, why, and what an operator can do.
 //!
@@ -12,31 +13,44 @@
 //! is written or not at all. A member without effect on answers becomes a note.
 
 mod connector;
+mod cors;
 mod decrypt;
 mod endpoint;
 mod flow;
+mod group;
 mod header;
 mod http;
+mod keystore;
+mod organization;
 mod plan;
 mod plan_order;
 mod properties;
+mod proxy;
 mod reader;
 mod refusal;
+mod resource;
 mod tags;
 mod target;
+mod template;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod v2;
 mod v4;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
-use turnpike_config::{Config, Secret};
-use turnpike_core::definition::{Api, Engine};
+use turnpike_config::{Config, ProxyConfig, Secret};
+use turnpike_core::definition::{Api, Engine, PlanSecurity, Processing};
+use turnpike_core::flow::{FlowMode, PathMapping, PathParameterSet};
+use turnpike_core::policy::registry::GatewayParts;
+use turnpike_core::policy::{Resource, follow_redirects};
 
 pub use connector::Connectors;
+pub use group::SharedPolicyGroups;
+pub use organization::{OrganizationFlows, compile_organization};
 pub use refusal::{Note, Refusal, RefusalKind};
 pub use tags::ShardingTags;
 
@@ -64,6 +78,8 @@ pub struct ApiInput<'a> {
     pub deployed_at_ms: u64,
     /// Deployment number of the publish event, empty when absent.
     pub revision: &'a str,
+    /// Shared policy groups that its flows may name.
+    pub groups: Option<&'a SharedPolicyGroups>,
 }
 
 /// What the gateway's settings decide about definitions, and the connectors that compiled endpoints share.
@@ -75,8 +91,12 @@ pub struct CompileContext {
     pub tenant: Option<String>,
     /// `api.properties.encryption.secret`.
     pub encryption_secret: Secret,
+    /// `system.proxy.*`.
+    pub system_proxy: Option<ProxyConfig>,
     /// Connectors of every compiled API; shared with [`crate::resolve::Resolver`].
     pub connectors: Connectors,
+    /// What the gateway lends to policies and resources.
+    pub gateway: Arc<GatewayParts>,
 }
 
 impl CompileContext {
@@ -90,8 +110,28 @@ impl CompileContext {
                 .clone()
                 .filter(|tenant| !tenant.is_empty()),
             encryption_secret: config.api.encryption_secret.clone(),
+            system_proxy: config.system_proxy.clone(),
             connectors: Connectors::default(),
+            gateway: Arc::new(gateway_parts(config)),
         }
+    }
+}
+
+/// The settings and variables that policies may read.
+fn gateway_parts(config: &Config) -> GatewayParts {
+    GatewayParts {
+        settings: config
+            .policies
+            .settings
+            .iter()
+            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+            .collect(),
+        environment: config
+            .policies
+            .environment
+            .iter()
+            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+            .collect(),
     }
 }
 
@@ -147,17 +187,27 @@ pub fn compile(input: &ApiInput<'_>, context: &CompileContext) -> Result<Compile
             ),
         ));
     }
+    let mut notes = Notes::default();
     let mut scope = Scope {
         context,
         api_id: heading.id.clone(),
+        title: heading.title(input.deployed_at_ms),
+        environment_id: input.environment_id,
         engine: Engine::V4,
-        notes: Notes::default(),
+        flow_mode: FlowMode::Default,
+        match_required: false,
+        groups: input.groups,
+        flows: 0,
+        steps: 0,
+        resources: resource::read(&root, &heading.id, context, &mut notes)?,
+        notes,
         properties: Properties::read(&root, &context.encryption_secret)?,
     };
-    let api = match version {
+    let mut api = match version {
         Version::V2 => v2::compile(&root, heading, input, &mut scope),
         Version::V4 => v4::compile(&root, heading, input, &mut scope),
     }?;
+    complete(&mut api);
     Ok(Compiled {
         api: Arc::new(api),
         warnings: scope.notes.finish(),
@@ -165,13 +215,72 @@ pub fn compile(input: &ApiInput<'_>, context: &CompileContext) -> Result<Compile
     })
 }
 
+/// What follows from the parts of an API together.
+fn complete(api: &mut Api) {
+    let plans = api.plans.iter().map(|plan| &plan.flows);
+    let path_parameters = PathParameterSet::of(plans.chain([&api.processing.flows]));
+    let follows = api
+        .groups
+        .iter()
+        .flat_map(|group| &group.endpoints)
+        .any(|endpoint| endpoint.follow_redirects);
+    api.processing.path_parameters = path_parameters;
+    api.processing.redirects = follows.then(|| Box::new(follow_redirects::step()));
+}
+
 /// What every part of a compilation sees.
 struct Scope<'c> {
     context: &'c CompileContext,
     api_id: Box<str>,
+    /// The API in messages about its steps; empty for an organization's flows.
+    title: String,
+    environment_id: &'c str,
     engine: Engine,
+    flow_mode: FlowMode,
+    match_required: bool,
+    groups: Option<&'c SharedPolicyGroups>,
+    /// Enabled flows and steps so far: both are bounded.
+    flows: usize,
+    steps: usize,
+    resources: HashMap<Box<str>, Resource>,
     notes: Notes,
     properties: Properties,
+}
+
+impl Scope<'_> {
+    /// The path mappings of the analytics.
+    fn path_mappings(
+        &mut self,
+        holder: &Node<'_>,
+        member: &str,
+    ) -> Result<Box<[PathMapping]>, Refusal> {
+        let mut mappings = Vec::new();
+        for written in holder.texts(member)? {
+            match PathMapping::new(&written) {
+                Some(mapping) => mappings.push(mapping),
+                None => self.notes.push(
+                    holder.path_of(member),
+                    format!("{} cannot be matched: left out", reader::quote(&written)),
+                ),
+            }
+        }
+        Ok(mappings.into())
+    }
+
+    /// What every API has besides its flows, CORS and templates.
+    fn processing(&mut self, plans: &[turnpike_core::definition::Plan]) -> Processing {
+        Processing {
+            match_required: self.match_required,
+            properties: self.properties.clear(&mut self.notes),
+            needs_chain: plans.iter().any(|plan| {
+                !matches!(
+                    plan.security,
+                    PlanSecurity::KeyLess | PlanSecurity::ApiKey(_)
+                )
+            }),
+            ..Processing::default()
+        }
+    }
 }
 
 /// Which of the two parsers reads a definition.
@@ -221,6 +330,17 @@ struct Heading {
 }
 
 impl Heading {
+    /// The API in messages.
+    fn title(&self, deployed_at_ms: u64) -> String {
+        let deployed_at = i64::try_from(deployed_at_ms)
+            .ok()
+            .and_then(|at| jiff::Timestamp::from_millisecond(at).ok())
+            .map(|at| format!(", deployed at {at}"))
+            .unwrap_or_default();
+        let name = reader::quote(&self.name);
+        format!("API {name}, id {}{deployed_at}", reader::quote(&self.id))
+    }
+
     fn read(root: &Node<'_>) -> Result<Self, Refusal> {
         let required = |member: &str| match root.text(member)? {
             Some(text) if !text.trim().is_empty() => Ok(Box::from(text.as_ref())),

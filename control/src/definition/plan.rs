@@ -1,10 +1,14 @@
 //! Plans: which are served, in which order, and how a consumer proves that it may use one (contracts api-definition 2.9 and
 //! 3.4, request-lifecycle 5.2).
 
-use turnpike_core::definition::{ApiKeyPlan, ApiKeySource, Plan, PlanSecurity};
+use turnpike_core::definition::{ApiKeyPlan, ApiKeySource, Engine, Plan, PlanSecurity};
+use turnpike_core::el::Template;
+use turnpike_core::flow::FlowSet;
+use turnpike_core::policy::Builder;
+use turnpike_core::security::build_plan;
 
 use super::Scope;
-use super::flow::{V2_PHASES, V4_PHASES, refuse_active_steps};
+use super::flow::{self, Shape, configuration, unusable};
 use super::header::check_name;
 use super::plan_order::hash_map_order;
 use super::reader::{Node, quote};
@@ -33,13 +37,19 @@ pub(super) fn served_plans(root: &Node<'_>, scope: &mut Scope<'_>) -> Result<Box
     let mut plans = Vec::with_capacity(published.len());
     // The reference puts what is left into a second map.
     for candidate in in_reference_order(published, scope) {
+        let node = candidate.node.clone();
         let plan = compile(candidate, scope);
-        plans.extend(readable(plan, scope)?.flatten());
+        let Some(mut plan) = readable(plan, scope)?.flatten() else {
+            continue;
+        };
+        // A plan is never served without a flow of its own, nor left out for one.
+        plan.flows = flows(&node, &plan, scope)?;
+        plans.push(plan);
     }
     if plans.is_empty() {
         return Err(no_plan("none of the published plans can be reached"));
     }
-    plans.sort_by_key(|plan| rank(&plan.security));
+    plans.sort_by_key(|plan| plan.security.order());
     Ok(plans.into_boxed_slice())
 }
 
@@ -61,27 +71,41 @@ fn compile(candidate: Candidate<'_>, scope: &mut Scope<'_>) -> Result<Option<Pla
     let Some(security) = security(&candidate.node, scope)? else {
         return Ok(None);
     };
-    refuse_unbuilt(&candidate.node, scope)?;
     let name = candidate.node.text("name")?.unwrap_or_default().into();
     Ok(Some(Plan {
         id: candidate.id.into(),
         name,
         security,
-        selection_rule: None,
+        selection_rule: selection_rule(&candidate.node)?,
         flows: Default::default(),
     }))
 }
 
-fn no_plan(reason: &str) -> Refusal {
-    Refusal::new(RefusalKind::NoPlan, "plans", reason)
+/// A rule that begins with `#` is an expression without its braces; a blank one is none.
+fn selection_rule(plan: &Node<'_>) -> Result<Option<Template>, Refusal> {
+    let Some(written) = plan.filled_text("selectionRule")? else {
+        return Ok(None);
+    };
+    let rule = written.trim();
+    Ok(Some(if rule.starts_with('#') {
+        Template::new(&format!("{{{rule}}}"))
+    } else {
+        Template::new(rule)
+    }))
 }
 
-/// Ascending order in which plan types are tried.
-fn rank(security: &PlanSecurity) -> u32 {
-    match security {
-        PlanSecurity::ApiKey(_) => 500,
-        PlanSecurity::KeyLess => 1_000,
-    }
+fn flows(node: &Node<'_>, plan: &Plan, scope: &mut Scope<'_>) -> Result<FlowSet, Refusal> {
+    let shape = if scope.engine.is_v2() {
+        Shape::V2
+    } else {
+        Shape::V4
+    };
+    let owner = format!("plan {}, id {}", quote(&plan.name), quote(&plan.id));
+    flow::compile(node, &owner, shape, scope)
+}
+
+fn no_plan(reason: &str) -> Refusal {
+    Refusal::new(RefusalKind::NoPlan, "plans", reason)
 }
 
 /// V4 plans pass through a Java map, V2 plans keep their order.
@@ -150,7 +174,7 @@ fn security(plan: &Node<'_>, scope: &mut Scope<'_>) -> Result<Option<PlanSecurit
         );
         return Ok(None);
     }
-    let (holder, member, configuration) = if v2 {
+    let (holder, member, configured) = if v2 {
         (Some(plan.clone()), "security", "securityDefinition")
     } else {
         (plan.object("security")?, "type", "configuration")
@@ -172,7 +196,7 @@ fn security(plan: &Node<'_>, scope: &mut Scope<'_>) -> Result<Option<PlanSecurit
     match written.to_ascii_lowercase().replace('_', "-").as_str() {
         "key-less" | "keyless" => Ok(Some(PlanSecurity::KeyLess)),
         "api-key" => {
-            let configuration = holder.object(configuration)?;
+            let configuration = holder.object(configured)?;
             Ok(Some(PlanSecurity::ApiKey(
                 configuration
                     .map(|node| api_key(&node))
@@ -180,9 +204,20 @@ fn security(plan: &Node<'_>, scope: &mut Scope<'_>) -> Result<Option<PlanSecurit
                     .unwrap_or_default(),
             )))
         }
-        known @ ("jwt" | "oauth2" | "mtls") => Err(holder
-            .unsupported(member, &format!("a plan with security `{known}`"))
-            .hint("plans with security `key-less` and `api-key` are served")),
+        known @ ("jwt" | "oauth2" | "mtls") => {
+            let configuration = configuration(&holder, configured)?;
+            let builder = Builder {
+                configuration: &configuration,
+                legacy_engine: scope.engine == Engine::V2Legacy,
+                resources: &scope.resources,
+                gateway: &scope.context.gateway,
+            };
+            match build_plan(known, &builder) {
+                Some(Ok(security)) => Ok(Some(security)),
+                Some(Err(error)) => Err(unusable(&holder.path_of(configured), error)),
+                None => Err(holder.unsupported(member, &format!("a plan with security `{known}`"))),
+            }
+        }
         _ if v2 => {
             let text = format!(
                 "{} is not known: the plan cannot be reached and is left out",
@@ -233,21 +268,6 @@ fn api_key(configuration: &Node<'_>) -> Result<ApiKeyPlan, Refusal> {
         source,
         propagate: configuration.boolean("propagateApiKey", false)?,
     })
-}
-
-/// Refuses what a served plan may not have yet.
-fn refuse_unbuilt(plan: &Node<'_>, scope: &Scope<'_>) -> Result<(), Refusal> {
-    if plan.filled_text("selectionRule")?.is_some() {
-        return Err(plan.unsupported("selectionRule", "a selection rule"));
-    }
-    refuse_active_steps(
-        plan,
-        if scope.engine.is_v2() {
-            &V2_PHASES
-        } else {
-            &V4_PHASES
-        },
-    )
 }
 
 impl super::CompileContext {

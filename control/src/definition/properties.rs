@@ -1,14 +1,14 @@
 //! API properties, and the one kind of expression that is evaluated at deployment: `{#properties['name']}`.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use turnpike_config::Secret;
 
 use super::decrypt::decrypt;
 use super::endpoint::Fault;
 use super::reader::{Node, quote};
-use super::refusal::{Refusal, RefusalKind};
+use super::refusal::{Notes, Refusal, RefusalKind};
 
 /// How deep `{{other}}` references between property values are followed.
 const REFERENCE_DEPTH_MAX: usize = 8;
@@ -95,6 +95,25 @@ impl Properties {
         Ok(properties)
     }
 
+    /// Every property with its value decrypted, references as written. One that cannot be decrypted is left as it is (contract
+    /// api-definition 1.1).
+    pub(super) fn clear(&self, notes: &mut Notes) -> BTreeMap<Box<str>, Box<str>> {
+        let mut clear = BTreeMap::new();
+        for (key, property) in &self.by_key {
+            let value = if property.encrypted {
+                decrypt(&property.value, &self.secret).unwrap_or_else(|why| {
+                    let text = format!("the property {}: {why}: it is left as it is", quote(key));
+                    notes.push("properties", text);
+                    property.value.clone()
+                })
+            } else {
+                property.value.clone()
+            };
+            clear.insert(key.as_str().into(), value.into());
+        }
+        clear
+    }
+
     /// Replaces the expressions in a text (contract expression-language 1).
     pub(super) fn expand(&self, text: &str) -> Result<String, Unexpanded> {
         if text.trim_start().starts_with("secret://") {
@@ -129,7 +148,6 @@ impl Properties {
             )));
         };
         let value = if property.encrypted {
-            // Only what an endpoint uses is ever decrypted.
             let clear = decrypt(&property.value, &self.secret);
             Cow::Owned(clear.map_err(|why| {
                 Unexpanded::Undefined(format!("the property {}: {why}", quote(key)))

@@ -35,6 +35,25 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// A value that is reached by another way than from the root, at a path that says which.
+    pub(super) fn at(value: &'a Value, path: String, reading: Reading) -> Self {
+        Self {
+            value,
+            path,
+            reading,
+        }
+    }
+
+    /// How scalars are read here.
+    pub(super) fn reading(&self) -> Reading {
+        self.reading
+    }
+
+    /// The value as it is written.
+    pub(super) fn value(&self) -> &'a Value {
+        self.value
+    }
+
     /// Path of this value.
     pub(super) fn path(&self) -> &str {
         &self.path

@@ -12,8 +12,10 @@ pub enum RefusalKind {
     Malformed,
     /// A member that must be there is missing, or has a form that cannot be read.
     Invalid,
-    /// A member asks for something that is not built.
+    /// A member asks for something that is not built, or for a policy that is not known.
     Unsupported,
+    /// The configuration of a policy or a resource cannot be used.
+    Configuration,
     /// No plan is left to serve: none is published, or their sharding tags do not match.
     NoPlan,
     /// The API's sharding tags do not match the gateway's.
@@ -83,6 +85,8 @@ pub struct Note {
     pub member: String,
     /// What becomes of it.
     pub text: String,
+    /// The reference warns about it, too.
+    pub is_warning: bool,
 }
 
 impl fmt::Display for Note {
@@ -100,10 +104,23 @@ pub(super) struct Notes {
 
 impl Notes {
     pub(super) fn push(&mut self, member: impl Into<String>, text: impl Into<String>) {
-        let note = Note {
+        self.keep(Note {
             member: member.into(),
             text: text.into(),
-        };
+            is_warning: false,
+        });
+    }
+
+    /// A note that an operator must not overlook.
+    pub(super) fn warn(&mut self, member: impl Into<String>, text: impl Into<String>) {
+        self.keep(Note {
+            member: member.into(),
+            text: text.into(),
+            is_warning: true,
+        });
+    }
+
+    fn keep(&mut self, note: Note) {
         if self.kept.contains(&note) {
             return;
         }
@@ -120,6 +137,7 @@ impl Notes {
             self.kept.push(Note {
                 member: "definition".to_owned(),
                 text,
+                is_warning: false,
             });
         }
         self.kept

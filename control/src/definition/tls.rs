@@ -1,18 +1,20 @@
-//! The `ssl` block of an endpoint: PEM stores are read and checked here, so that a worker only sees bytes that load.
+//! The `ssl` block of an endpoint: stores of every kind are read and checked here, so that a worker only sees bytes that load.
 
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use turnpike_core::definition::{ClientCertificate, TlsSettings};
 
-use super::Scope;
 use super::reader::{Node, quote};
 use super::refusal::Refusal;
+use super::{Scope, keystore};
 
-/// Longest PEM store, bytes.
+/// Longest store, bytes.
 const STORE_BYTES_MAX: u64 = 1 << 20;
 
 /// Reads the block for a secure target. Without a block certificates are verified against the system's roots.
@@ -65,15 +67,21 @@ fn store<'a>(ssl: &Node<'a>, name: &str) -> Result<Option<Node<'a>>, Refusal> {
     }
 }
 
-/// Whether a declared store is a PEM store. A store of no type is none; one of an unknown type is ignored with a note.
-fn is_pem(store: &Node<'_>, scope: &mut Scope<'_>) -> Result<bool, Refusal> {
+/// The kinds of stores that can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StoreKind {
+    Pem,
+    /// JKS or PKCS#12: what it is, its bytes say.
+    Java,
+}
+
+/// The kind of a declared store. A store of no type is none; one of an unknown type is ignored with a note.
+fn store_kind(store: &Node<'_>, scope: &mut Scope<'_>) -> Result<Option<StoreKind>, Refusal> {
     let written = store.text("type")?.unwrap_or_default();
     match written.trim().to_ascii_uppercase().as_str() {
-        "" | "NONE" => Ok(false),
-        "PEM" => Ok(true),
-        known @ ("JKS" | "PKCS12") => Err(store
-            .unsupported("type", &format!("a {known} store"))
-            .hint("convert the store to PEM, for example with `openssl pkcs12`")),
+        "" | "NONE" => Ok(None),
+        "PEM" => Ok(Some(StoreKind::Pem)),
+        "JKS" | "PKCS12" => Ok(Some(StoreKind::Java)),
         _ => {
             scope.notes.push(
                 store.path_of("type"),
@@ -82,17 +90,37 @@ fn is_pem(store: &Node<'_>, scope: &mut Scope<'_>) -> Result<bool, Refusal> {
                     quote(&written)
                 ),
             );
-            Ok(false)
+            Ok(None)
         }
     }
 }
 
+/// Opens a JKS or PKCS#12 store: the file, or else the base64 text in the definition.
+fn java_store(store: &Node<'_>) -> Result<keystore::Opened, Refusal> {
+    let mut bytes = pem(store, "path", "content")?;
+    if store.filled_text("path")?.is_none() {
+        bytes.retain(|byte| !byte.is_ascii_whitespace());
+        bytes = BASE64_STANDARD.decode(&bytes).map_err(|_| {
+            store.refuse_member(
+                "content",
+                "expected the store in base64, found something else",
+            )
+        })?;
+    }
+    let password = store.text("password")?.unwrap_or_default();
+    let alias = store.filled_text("alias")?;
+    let key_password = store.filled_text("keyPassword")?;
+    keystore::open(&bytes, &password, alias.as_deref(), key_password.as_deref())
+        .map_err(|reason| store.refuse(reason))
+}
+
 fn trust_store(ssl: &Node<'_>, scope: &mut Scope<'_>) -> Result<Option<Arc<[u8]>>, Refusal> {
     if let Some(store) = store(ssl, "trustStore")? {
-        if !is_pem(&store, scope)? {
-            return Ok(None);
-        }
-        let pem = pem(&store, "path", "content")?;
+        let pem = match store_kind(&store, scope)? {
+            None => return Ok(None),
+            Some(StoreKind::Pem) => pem(&store, "path", "content")?,
+            Some(StoreKind::Java) => java_store(&store)?.certificates_pem,
+        };
         return certificates(&store, pem).map(Some);
     }
     // Before 1.20 the trust store was the text `pem`.
@@ -108,11 +136,18 @@ fn key_store(ssl: &Node<'_>, scope: &mut Scope<'_>) -> Result<Option<ClientCerti
     let Some(store) = store(ssl, "keyStore")? else {
         return Ok(None);
     };
-    if !is_pem(&store, scope)? {
-        return Ok(None);
-    }
-    let chain_pem = certificates(&store, pem(&store, "certPath", "certContent")?)?;
-    let key_pem: Arc<[u8]> = pem(&store, "keyPath", "keyContent")?.into();
+    let (chain, key) = match store_kind(&store, scope)? {
+        None => return Ok(None),
+        Some(StoreKind::Pem) => (
+            pem(&store, "certPath", "certContent")?,
+            pem(&store, "keyPath", "keyContent")?,
+        ),
+        Some(StoreKind::Java) => java_store(&store)?
+            .identity
+            .ok_or_else(|| store.refuse("the store holds no private key of that alias"))?,
+    };
+    let chain_pem = certificates(&store, chain)?;
+    let key_pem: Arc<[u8]> = key.into();
     let key = PrivateKeyDer::from_pem_slice(&key_pem).map_err(|_| {
         store.refuse("expected a private key in PEM form, found none that can be read")
     })?;

@@ -7,10 +7,10 @@ use serde_json::Value;
 use turnpike_core::definition::{Api, Balancing, Endpoint, EndpointGroup, Engine, ListenerPath};
 
 use super::endpoint::{self, EndpointSource};
-use super::flow::{V2_PHASES, refuse_active_steps};
+use super::flow::{self, Shape};
 use super::reader::{self, Node, quote};
 use super::refusal::{Refusal, RefusalKind};
-use super::{ApiInput, Heading, Scope, plan};
+use super::{ApiInput, Heading, Scope, cors, plan, template};
 
 /// Replaces JSON texts inside the JSON (`plans[].securityDefinition`) by what they hold.
 pub(super) fn embed_configurations(definition: &mut Value) {
@@ -26,13 +26,19 @@ pub(super) fn compile(
     scope: &mut Scope<'_>,
 ) -> Result<Api, Refusal> {
     scope.engine = engine(root)?;
+    scope.flow_mode = flow::mode(root.text("flow_mode")?.or(root.text("flowMode")?));
     let plans = plan::served_plans(root, scope)?;
     let Some(proxy) = root.object("proxy")? else {
         return Err(root.refuse_member("proxy", "expected an object, found nothing"));
     };
     let listeners = listeners(&proxy)?;
-    refuse_unbuilt(root, &proxy)?;
+    refuse_unbuilt(&proxy)?;
     note_without_effect(root, &proxy, scope)?;
+    let mut processing = scope.processing(&plans);
+    processing.flows = flow::compile(root, "its own flow", Shape::V2, scope)?;
+    processing.cors = cors::read(Some(&proxy), scope)?;
+    processing.templates = template::read(root, "response_templates", scope)?;
+    processing.path_mappings = scope.path_mappings(root, "path_mappings")?;
     let groups = groups(&proxy, scope)?;
     Ok(Api {
         id: heading.id,
@@ -51,7 +57,7 @@ pub(super) fn compile(
         groups,
         analytics: true,
         reject_null_byte: false,
-        processing: Default::default(),
+        processing,
     })
 }
 
@@ -114,23 +120,11 @@ fn normalized(path: &str) -> Box<str> {
     format!("/{}", segments.join("/")).into()
 }
 
-fn refuse_unbuilt(root: &Node<'_>, proxy: &Node<'_>) -> Result<(), Refusal> {
-    refuse_active_steps(root, &V2_PHASES)?;
-    if let Some(cors) = proxy.object("cors")?
-        && cors.boolean("enabled", false)?
-    {
-        return Err(cors.unsupported("enabled", "CORS"));
-    }
+fn refuse_unbuilt(proxy: &Node<'_>) -> Result<(), Refusal> {
     if proxy.member("failover").is_some() {
         return Err(proxy
             .unsupported("failover", "failover")
             .hint("remove the member: its presence switches failover on"));
-    }
-    if root
-        .member("response_templates")
-        .is_some_and(|templates| templates.len() > 0)
-    {
-        return Err(root.unsupported("response_templates", "a response template"));
     }
     Ok(())
 }
@@ -157,17 +151,6 @@ fn note_without_effect(
             member,
             "has no effect yet: requests are reported without their heads and bodies",
         );
-    }
-    for (member, text) in [
-        (
-            "path_mappings",
-            "has no effect yet: reports carry no mapped path",
-        ),
-        ("resources", "has no effect yet: no policy uses resources"),
-    ] {
-        if root.member(member).is_some_and(|node| node.len() > 0) {
-            scope.notes.push(root.path_of(member), text);
-        }
     }
     let Some(services) = root.member("services").filter(Node::is_object) else {
         return Ok(());

@@ -7,10 +7,10 @@ use serde_json::Value;
 use turnpike_core::definition::{Api, Endpoint, EndpointGroup, Engine, ListenerPath};
 
 use super::endpoint::{self, EndpointSource};
-use super::flow::{V4_PHASES, refuse_active_steps};
+use super::flow::{self, Shape};
 use super::reader::{self, Node, quote};
 use super::refusal::{Refusal, RefusalKind};
-use super::{ApiInput, Heading, Scope, plan};
+use super::{ApiInput, Heading, Scope, cors, plan, template};
 
 /// Endpoint plugins of the reference that need more than an HTTP client. An endpoint of any other type has no plugin there
 /// either, and is left out.
@@ -54,11 +54,22 @@ pub(super) fn compile(
 ) -> Result<Api, Refusal> {
     scope.engine = Engine::V4;
     check_type(root, input)?;
+    if let Some(execution) = root.object("flowExecution")? {
+        scope.flow_mode = flow::mode(execution.text("mode")?);
+        scope.match_required = execution.boolean("matchRequired", false)?;
+    }
     let plans = plan::served_plans(root, scope)?;
     let http = http_listeners(root, scope)?;
     let listeners = listener_paths(&http, scope)?;
-    refuse_unbuilt(root, http.first())?;
-    note_without_effect(root, http.first(), scope)?;
+    refuse_unbuilt(root)?;
+    note_without_effect(root, scope)?;
+    let mut processing = scope.processing(&plans);
+    processing.flows = flow::compile(root, "its own flow", Shape::V4, scope)?;
+    processing.cors = cors::read(http.first(), scope)?;
+    processing.templates = template::read(root, "responseTemplates", scope)?;
+    if let Some(listener) = http.first() {
+        processing.path_mappings = scope.path_mappings(listener, "pathMappings")?;
+    }
     let reject_null_byte = match http
         .first()
         .map(|listener| listener.object("requestValidation"))
@@ -86,7 +97,7 @@ pub(super) fn compile(
         groups: groups(root, scope)?,
         analytics,
         reject_null_byte,
-        processing: Default::default(),
+        processing,
     })
 }
 
@@ -200,40 +211,16 @@ fn listener_paths(
     }
 }
 
-fn refuse_unbuilt(root: &Node<'_>, listener: Option<&Node<'_>>) -> Result<(), Refusal> {
-    refuse_active_steps(root, &V4_PHASES)?;
-    if let Some(execution) = root.object("flowExecution")?
-        && execution.boolean("matchRequired", false)?
-    {
-        return Err(execution.unsupported("matchRequired", "requiring a matching flow"));
-    }
-    if let Some(cors) = listener
-        .map(|listener| listener.object("cors"))
-        .transpose()?
-        .flatten()
-        && cors.boolean("enabled", false)?
-    {
-        return Err(cors.unsupported("enabled", "CORS"));
-    }
+fn refuse_unbuilt(root: &Node<'_>) -> Result<(), Refusal> {
     if let Some(failover) = root.object("failover")?
         && failover.boolean("enabled", false)?
     {
         return Err(failover.unsupported("enabled", "failover"));
     }
-    if root
-        .member("responseTemplates")
-        .is_some_and(|templates| templates.len() > 0)
-    {
-        return Err(root.unsupported("responseTemplates", "a response template"));
-    }
     Ok(())
 }
 
-fn note_without_effect(
-    root: &Node<'_>,
-    listener: Option<&Node<'_>>,
-    scope: &mut Scope<'_>,
-) -> Result<(), Refusal> {
+fn note_without_effect(root: &Node<'_>, scope: &mut Scope<'_>) -> Result<(), Refusal> {
     if let Some(analytics) = root.object("analytics")? {
         if let Some(mode) = analytics
             .object("logging")?
@@ -258,22 +245,6 @@ fn note_without_effect(
                 scope.notes.push(node.path(), text);
             }
         }
-    }
-    if let Some(listener) = listener
-        && listener
-            .member("pathMappings")
-            .is_some_and(|node| node.len() > 0)
-    {
-        scope.notes.push(
-            listener.path_of("pathMappings"),
-            "has no effect yet: reports carry no mapped path",
-        );
-    }
-    if root.member("resources").is_some_and(|node| node.len() > 0) {
-        scope.notes.push(
-            root.path_of("resources"),
-            "has no effect yet: no policy uses resources",
-        );
     }
     if let Some(dynamic) = root
         .object("services")?

@@ -1,4 +1,26 @@
 //! Errands of the workers: what a policy waits for, met on the control thread.
+//!
+//! - [`ErrandDesk`]: takes errands, has them met, sees that each is answered exactly once;
+//! - [`RedisDesk`]: the seam to the shared store of counters and to shared caches;
+//! - `http`, `redirect`, `connector`, `names`: calls of HTTP servers and look-ups of host names;
+//! - `documents`: shared documents, one fetch at a time for each.
+//!
+//! Nothing here waits without a limit or grows without one: a call has its time limit, waiting for a place included; places, clients,
+//! names, bodies and redirects are counted.
+
+mod connector;
+mod desk;
+mod documents;
+mod http;
+mod names;
+mod redirect;
+mod reply;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+pub use desk::ErrandDesk;
+pub use stats::{ErrandKind, ErrandStats};
 
 use turnpike_core::need::link::{Replies, Ticket};
 use turnpike_core::need::{Answer, Errand};

@@ -5,11 +5,15 @@ use turnpike_core::definition::{
     Balancing, EndpointGroup, ListenerPath, LoadBalancer, Plan, PlanSecurity,
 };
 use turnpike_core::lifecycle::Lifecycle;
+use turnpike_core::need::link::{ControlEnd, link};
+use turnpike_core::need::{self, Errand};
+use turnpike_core::quota::CountError;
 use turnpike_core::snapshot::{DeployedApi, Snapshot, SnapshotCell};
 use turnpike_core::stats::WorkerStats;
 
 use super::*;
 use crate::bridge::HttpClient;
+use crate::errand::ErrandStats;
 use crate::license::License;
 use crate::node::{DriverInfo, HealthChecks, Monitor, NodeIdentity, Refusal, SyncReport, SyncView};
 use crate::report::ReporterStats;
@@ -130,6 +134,9 @@ pub(in crate::node) fn state(sync: Arc<TestSync>, change: impl FnOnce(&mut Confi
             reason: "io_uring is \"refused\"".to_owned(),
         }),
         snapshot: Arc::new(snapshot),
+        errands: Arc::new(ErrandStats::new(
+            workers_links().iter().map(ControlEnd::figures).collect(),
+        )),
         license: Arc::new(License::default()),
         config,
         lifecycle,
@@ -138,6 +145,22 @@ pub(in crate::node) fn state(sync: Arc<TestSync>, change: impl FnOnce(&mut Confi
         health: Arc::new(health),
         monitor,
     }
+}
+
+/// Links of two workers: each has one errand in flight, and one that could not be counted.
+fn workers_links() -> [ControlEnd; 2] {
+    [(); 2].map(|()| {
+        let (mut worker, mut control) = link();
+        for ticket in 0..2 {
+            let errand = Errand::Resolve { host: "h".into() };
+            assert!(worker.send(ticket, errand));
+        }
+        control.receive().expect("an errand");
+        control.receive().expect("an errand");
+        let replies = control.replies();
+        replies.send(0, need::Answer::Count(Err(CountError::NoStore)));
+        control
+    })
 }
 
 struct Answer {

@@ -1,7 +1,7 @@
 //! The metrics page (contract operations 4), written by hand in the text format 0.0.4.
 //!
 //! Counters live in the workers; they are merged here, at scrape time. Series are bounded: methods x statuses seen x one local
-//! address, workers, probes, reasons. Nothing that a client sends becomes a label.
+//! address, workers, probes, reasons, policies of the registry, kinds of errands. Nothing that a client sends becomes a label.
 //!
 //! Where the reference's names mean something we have not got, the help text says what stands in for it: there is no JVM, the
 //! `_max` of a timer is the largest value since start, and time towards backends is measured to their response head.
@@ -58,6 +58,8 @@ pub(super) fn render(
     }
     gateway::latency(&mut page, &merged, &state.workers);
     gateway::workers(&mut page, &state.workers);
+    gateway::policies(&mut page, &state.workers);
+    gateway::errands(&mut page, &state.errands);
     gateway::gateway(&mut page, state);
     gateway::reports(&mut page, state);
     page.finish()

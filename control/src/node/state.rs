@@ -9,6 +9,7 @@ use turnpike_core::snapshot::SnapshotCell;
 use turnpike_core::stats::WorkerStats;
 
 use super::{HealthChecks, Monitor};
+use crate::errand::ErrandStats;
 use crate::license::License;
 use crate::report::ReporterStats;
 
@@ -122,6 +123,8 @@ pub struct NodeState {
     pub sync: Arc<dyn SyncView>,
     /// What became of the reports; `None` without a reporter.
     pub reporter: Option<Arc<ReporterStats>>,
+    /// What workers asked the control thread for.
+    pub errands: Arc<ErrandStats>,
     /// The licence, as read.
     pub license: Arc<License>,
     /// The probes.

@@ -19,6 +19,7 @@ pub(crate) struct DocumentWriter {
     gateway: Box<str>,
     tenant: Box<str>,
     zone: Box<str>,
+    warnings: bool,
     day: Day,
 }
 
@@ -29,8 +30,14 @@ impl DocumentWriter {
             gateway: gateway.into(),
             tenant: tenant.into(),
             zone: zone.into(),
+            warnings: true,
             day: Day::of(0),
         }
+    }
+
+    /// The same writer, with or without the warnings of requests (`reporters.warnings.enabled`).
+    pub(crate) fn with_warnings(self, warnings: bool) -> Self {
+        Self { warnings, ..self }
     }
 
     /// Appends the document of `record`, one line with its line feed.
@@ -105,6 +112,7 @@ impl DocumentWriter {
         document.text("host", record.host);
         document.text("uri", record.uri);
         document.text("path-info", record.path_info);
+        document.text_if_any("mapped-path", record.mapped_path);
         // Filled only behind an ingest pipeline that parses it; the index expects the member all the same.
         document.text("user-agent", "");
         document.number("request-content-length", record.request_body_bytes);
@@ -149,6 +157,7 @@ impl DocumentWriter {
         document.number("gateway-latency-ms", ms(latency_ns));
         document.number("gateway-response-time-ns", record.response_time_ns);
         document.number("gateway-latency-ns", latency_ns);
+        document.text_if_any("user", record.user);
         security(document, record);
         document.text_if_any("zone", &self.zone);
         if let Some(key) = error_key(record) {
@@ -156,6 +165,7 @@ impl DocumentWriter {
             document.text_if_any("error-message", record.error_message);
             component(document, key, record.endpoint);
         }
+        self.warnings(document, record);
     }
 
     fn request(&self, document: &mut Object<'_>, record: &Record<'_>, timestamp: [u8; 24]) {
@@ -184,8 +194,10 @@ impl DocumentWriter {
         document.text_if_any("endpoint", record.endpoint);
         document.text_if_any("tenant", &self.tenant);
         document.text("path", record.path_info);
+        document.text_if_any("mapped-path", record.mapped_path);
         document.text("host", record.host);
         document.text("user-agent", "");
+        document.text_if_any("user", record.user);
         security(document, record);
         document.text_if_any("subscription", record.subscription_id);
         document.text_if_any("zone", &self.zone);
@@ -194,6 +206,21 @@ impl DocumentWriter {
             document.text_if_any("message", record.error_message);
             component(document, key, record.endpoint);
         }
+        self.warnings(document, record);
+    }
+
+    fn warnings(&self, document: &mut Object<'_>, record: &Record<'_>) {
+        if !self.warnings || record.warnings.is_empty() {
+            return;
+        }
+        document.objects(
+            "warnings",
+            record.warnings.iter(),
+            |warning, (key, message)| {
+                warning.text("key", key);
+                warning.text("message", message);
+            },
+        );
     }
 }
 

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 use turnpike_core::definition::Engine;
+use turnpike_core::exchange::Warning;
+use turnpike_core::report::Warnings;
 
 use super::*;
 
@@ -36,6 +38,7 @@ fn record() -> Record<'static> {
         host: "orders.test:8082",
         uri: "/orders/7?x=1",
         path_info: "/7",
+        mapped_path: "/:order",
         user_agent: "curl/8",
         endpoint: "http://backend/7",
         status: 201,
@@ -47,8 +50,10 @@ fn record() -> Record<'static> {
         endpoint_connect_ns: Some(499_999),
         security_type: SecurityType::ApiKey,
         security_token: "key",
+        user: "ann",
         error_key: "",
         error_message: "",
+        warnings: Warnings::default(),
     }
 }
 
@@ -66,14 +71,14 @@ fn a_request_of_a_v4_api_is_a_v4_metrics_document() {
             "env-id": "e-1", "plan-id": "p-1", "application-id": "app-1", "subscription-id": "s-1",
             "tenant": "europe", "zone": "z1", "http-method": 7, "local-address": "10.0.0.1",
             "remote-address": "2001:db8::1", "host": "orders.test:8082", "uri": "/orders/7?x=1",
-            "path-info": "/7", "user-agent": "", "request-content-length": 12, "request-ended": "true",
+            "path-info": "/7", "mapped-path": "/:order", "user-agent": "", "request-content-length": 12, "request-ended": "true",
             "entrypoint-id": "http-proxy", "endpoint": "http://backend/7",
             "endpoint-response-time-ms": 8, "endpoint-response-ttfb-ms": 8, "endpoint-connect-time-ms": 0,
             "endpoint-response-time-ns": 8000000, "endpoint-response-ttfb-ns": 7500000,
             "endpoint-connect-time-ns": 499999, "status": 201, "response-content-length": 34,
             "gateway-response-time-ms": 10, "gateway-latency-ms": 2,
             "gateway-response-time-ns": 10499999, "gateway-latency-ns": 2499999,
-            "security-type": "API_KEY", "security-token": "key"
+            "user": "ann", "security-type": "API_KEY", "security-token": "key"
         }"#,
     );
     assert_eq!(document(&record()), expected);
@@ -90,7 +95,7 @@ fn a_request_of_a_v2_api_is_a_request_document_whichever_engine_ran_it() {
             "api": "a-1", "api-name": "Orders \"v1\"", "org-id": "o-1", "env-id": "e-1",
             "application": "app-1", "local-address": "10.0.0.1", "remote-address": "2001:db8::1",
             "endpoint": "http://backend/7", "tenant": "europe", "zone": "z1", "path": "/7",
-            "host": "orders.test:8082", "user-agent": "", "security-type": "API_KEY",
+            "mapped-path": "/:order", "user": "ann", "host": "orders.test:8082", "user-agent": "", "security-type": "API_KEY",
             "security-token": "key", "subscription": "s-1"
         }"#,
     );
@@ -167,6 +172,41 @@ fn an_error_names_its_component() {
         document["error-key"], "internal_error",
         "a message without a key"
     );
+}
+
+#[test]
+fn warnings_are_listed_in_both_forms() {
+    let kept =
+        [("EXPRESSION_EVALUATION_ERROR", "a \"b\""), ("K", "m")].map(|(key, message)| Warning {
+            key: key.into(),
+            message: message.into(),
+        });
+    for engine in [Engine::V4, Engine::V2Legacy] {
+        let record = Record {
+            engine: Some(engine),
+            warnings: Warnings::of(&kept),
+            ..record()
+        };
+        assert_eq!(
+            document(&record)["warnings"],
+            json(
+                r#"[{"key": "EXPRESSION_EVALUATION_ERROR", "message": "a \"b\""}, {"key": "K", "message": "m"}]"#
+            )
+        );
+    }
+    assert_eq!(document(&record()).get("warnings"), None);
+    let mut out = Vec::new();
+    DocumentWriter::new("node-1", "", "")
+        .with_warnings(false)
+        .write(
+            &mut out,
+            &Record {
+                warnings: Warnings::of(&kept),
+                ..record()
+            },
+        );
+    let document: Value = serde_json::from_slice(&out).expect("a JSON document");
+    assert_eq!(document.get("warnings"), None, "switched off");
 }
 
 #[test]

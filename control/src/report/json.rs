@@ -39,6 +39,26 @@ impl<'a> Object<'a> {
         decimal(self.out, value);
     }
 
+    /// A list of objects, each written by `write`.
+    pub(crate) fn objects<T>(
+        &mut self,
+        name: &str,
+        items: impl Iterator<Item = T>,
+        mut write: impl FnMut(&mut Object<'_>, T),
+    ) {
+        self.name(name);
+        self.out.push(b'[');
+        for (index, item) in items.enumerate() {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            let mut object = Object::begin(self.out);
+            write(&mut object, item);
+            object.end();
+        }
+        self.out.push(b']');
+    }
+
     fn name(&mut self, name: &str) {
         if !std::mem::take(&mut self.first) {
             self.out.push(b',');

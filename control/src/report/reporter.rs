@@ -51,6 +51,8 @@ pub struct ReporterSettings {
     pub zone: String,
     /// `reporters.cloud.*`.
     pub cloud: CloudReporterConfig,
+    /// Documents carry warnings.
+    pub warnings: bool,
     /// Reports of host and process; `None` sends none.
     pub monitor: Option<MonitorReports>,
 }
@@ -96,7 +98,8 @@ impl Reporter {
             rings,
             sink,
             stats,
-            writer: DocumentWriter::new(&settings.node_id, &settings.tenant, &settings.zone),
+            writer: DocumentWriter::new(&settings.node_id, &settings.tenant, &settings.zone)
+                .with_warnings(settings.warnings),
             line: Vec::with_capacity(2_048),
             open: OpenBatch::new(),
             opened_at_ms: 0,

@@ -152,6 +152,7 @@ fn bench_at(
         tenant: String::new(),
         zone: String::new(),
         cloud,
+        warnings: true,
         monitor: None,
     };
     let url = format!("http://{address}/reports");

@@ -126,7 +126,7 @@ impl<L: LookUp> Resolver<L> {
         let unresolved: HashSet<Box<str>> = connectors
             .iter()
             .filter(is_new)
-            .map(|one| one.host.clone())
+            .map(|one| one.dialed().0.into())
             .collect();
         drop(connectors);
         let limit = Duration::from_millis(RESOLVE_NEW_MS_MAX);
@@ -147,10 +147,10 @@ impl<L: LookUp> Resolver<L> {
         let mut living: HashMap<Box<str>, bool> = HashMap::new();
         for connector in connectors
             .iter()
-            .filter(|connector| connector.host.parse::<IpAddr>().is_err())
+            .filter(|connector| connector.dialed().0.parse::<IpAddr>().is_err())
         {
             let unresolved = matches!(**connector.addresses.load(), Addresses::Unresolved);
-            *living.entry(connector.host.clone()).or_default() |= unresolved;
+            *living.entry(connector.dialed().0.into()).or_default() |= unresolved;
         }
         drop(connectors);
         let now = Instant::now();
@@ -242,7 +242,7 @@ impl<L: LookUp> Shared<L> {
         for connector in self.connectors.to_host(name) {
             let addresses = distinct
                 .iter()
-                .map(|address| SocketAddr::new(*address, connector.port))
+                .map(|address| SocketAddr::new(*address, connector.dialed().1))
                 .collect();
             let addresses = Addresses::Resolved(addresses);
             if **connector.addresses.load() != addresses {

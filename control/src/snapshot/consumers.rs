@@ -1,10 +1,12 @@
 //! Subscriptions and keys of all APIs (contract sync 7.2).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use serde_json::Value;
 use turnpike_core::definition::{Api, ApiKey, Subscription, Subscriptions};
 
+use super::certificates;
 use crate::bridge::wire;
 
 /// What became of a subscription or a key.
@@ -81,6 +83,13 @@ impl Consumers {
             id: wire.id.as_str().into(),
             plan_id: plan_id.into(),
             application_id: wire.application.as_deref().unwrap_or_default().into(),
+            application_name: wire.application_name.as_deref().unwrap_or_default().into(),
+            client_id: filled(wire.client_id.as_deref()).map(Into::into),
+            thumbprints: self.thumbprints(wire),
+            kind: filled(wire.subscription_type.as_deref())
+                .unwrap_or("STANDARD")
+                .into(),
+            metadata: metadata(wire),
             starting_at_ms: wire.starting_at.map(unix_ms),
             ending_at_ms: wire.ending_at.map(unix_ms),
         };
@@ -227,6 +236,7 @@ impl Consumers {
             if !api.plans.iter().any(|plan| plan.id == subscription.plan_id) {
                 continue;
             }
+            table.register(subscription);
             let ids = self
                 .keys_by_subscription
                 .get(&subscription.id)
@@ -250,6 +260,27 @@ impl Consumers {
         table
     }
 
+    /// Thumbprints of the client certificates. Of certificates that cannot be read the previous ones stay (contract sync 7.2).
+    fn thumbprints(&self, wire: &wire::Subscription) -> Box<[Box<str>]> {
+        let Some(text) = filled(wire.client_certificate.as_deref()) else {
+            return Box::default();
+        };
+        match certificates::thumbprints(text) {
+            Ok(thumbprints) => thumbprints,
+            Err(reason) => {
+                tracing::warn!(
+                    subscription = wire.id,
+                    reason,
+                    "the client certificate of a subscription cannot be read: the previous one stays"
+                );
+                self.subscriptions
+                    .get(wire.id.as_str())
+                    .map(|held| held.subscription.thumbprints.clone())
+                    .unwrap_or_default()
+            }
+        }
+    }
+
     /// Marks the APIs of a key's subscriptions.
     fn mark(&mut self, key: &Key) {
         for subscription in &key.subscriptions {
@@ -258,6 +289,23 @@ impl Consumers {
             }
         }
     }
+}
+
+fn filled(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.trim().is_empty())
+}
+
+/// Metadata as texts: what expressions see.
+fn metadata(wire: &wire::Subscription) -> BTreeMap<Box<str>, Box<str>> {
+    let text = |value: &Value| match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.as_str().into()),
+        other => Some(other.to_string().into()),
+    };
+    wire.metadata
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str().into(), text(value)?)))
+        .collect()
 }
 
 /// The API of a subscription; none for one to an API product.

@@ -3,30 +3,35 @@
 //! # The nouns
 //! - [`SnapshotBuilder`]: what is deployed, who may use it, and what is refused;
 //! - `claims`: which API holds which path on which host;
-//! - `consumers`: subscriptions and keys of all APIs.
+//! - `platform`: what surrounds the APIs of an environment;
+//! - `consumers`: subscriptions and keys of all APIs; `certificates`: the client certificates of subscriptions.
 //!
 //! # The rules
 //! An API that was deployed first keeps its paths. Another API that wants one of them is refused by name and served as soon as
 //! the path is free; an update that wants one leaves the previous version in place. Everything that did not change between two
 //! publications is shared between their snapshots.
 
+mod certificates;
 mod claims;
 mod consumers;
+mod platform;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use turnpike_core::definition::{Api, Subscriptions};
+use turnpike_core::definition::{Api, Engine, Subscriptions};
 use turnpike_core::route::{Overlap, RouteTable, RouteTableBuilder};
-use turnpike_core::snapshot::{DeployedApi, Snapshot, SnapshotCell};
+use turnpike_core::snapshot::{DeployedApi, NodeFacts, Snapshot, SnapshotCell};
 
 use crate::bridge::wire;
+use crate::definition::OrganizationFlows;
 
 use claims::Claims;
 pub use consumers::Applied;
 use consumers::Consumers;
+use platform::Platforms;
 
 /// The mutable model of one gateway. Changes are collected and become visible with [`Self::publish`].
 #[derive(Debug)]
@@ -41,6 +46,7 @@ pub struct SnapshotBuilder {
     waiting: BTreeSet<u64>,
     claims: Claims,
     consumers: Consumers,
+    platforms: Platforms,
     /// APIs of which a version could not be compiled, and why.
     refusals: BTreeMap<Box<str>, String>,
     /// APIs that wait for a path, and why.
@@ -100,12 +106,41 @@ impl SnapshotBuilder {
             waiting: BTreeSet::new(),
             claims: Claims::default(),
             consumers: Consumers::default(),
+            platforms: Platforms::default(),
             refusals: BTreeMap::new(),
             conflicts: BTreeMap::new(),
             routes: Arc::default(),
             routes_changed: false,
             changed: false,
         }
+    }
+
+    /// Tells what expressions may know about the node.
+    #[must_use]
+    pub fn with_node(mut self, node: NodeFacts) -> Self {
+        self.platforms.set_node(node);
+        self
+    }
+
+    /// Replaces the flows of an organization.
+    pub fn set_organization(&mut self, id: &str, flows: OrganizationFlows) {
+        self.platforms.set_organization(id, flows);
+        self.changed = true;
+    }
+
+    /// Takes the flows of an organization away.
+    pub fn drop_organization(&mut self, id: &str) {
+        self.changed |= self.platforms.drop_organization(id);
+    }
+
+    /// Replaces a dictionary of an environment, or takes it away.
+    pub fn set_dictionary(
+        &mut self,
+        environment_id: &str,
+        key: &str,
+        entries: Option<BTreeMap<Box<str>, Box<str>>>,
+    ) {
+        self.changed |= self.platforms.set_dictionary(environment_id, key, entries);
     }
 
     /// Deploys an API, or a new version of it. It is served from the next publication on, if no other API holds its paths.
@@ -253,7 +288,8 @@ impl SnapshotBuilder {
         let changed = std::mem::take(&mut self.changed);
         if changed {
             self.revision += 1;
-            cell.publish(self.snapshot());
+            let snapshot = self.snapshot();
+            cell.publish(snapshot);
         }
         Published {
             revision: self.revision,
@@ -363,14 +399,25 @@ impl SnapshotBuilder {
         }
     }
 
-    fn snapshot(&self) -> Snapshot {
-        let apis = self.by_order.values().filter_map(|id| {
-            let entry = self.apis.get(id)?;
+    fn snapshot(&mut self) -> Snapshot {
+        let Self {
+            by_order,
+            apis,
+            platforms,
+            ..
+        } = self;
+        let apis = by_order.values().filter_map(|id| {
+            let entry = apis.get(id)?;
             let api = Arc::clone(entry.served.as_ref()?);
+            let platform = platforms.of(
+                &api.organization_id,
+                &api.environment_id,
+                api.engine == Engine::V2Legacy,
+            );
             Some(DeployedApi {
                 api,
                 subscriptions: Arc::clone(&entry.subscriptions),
-                platform: Default::default(),
+                platform,
             })
         });
         Snapshot {

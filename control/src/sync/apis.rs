@@ -161,7 +161,7 @@ impl<D: Deployer> Synchronizer<D> {
         let id = api_id(&event).to_owned();
         let stamp = Stamp::of(&event);
         let reloads = matches!(source, Source::Bridge { reloads: true, .. });
-        let redeploys = self.redeploys_all && reloads;
+        let redeploys = reloads && (self.redeploys_all || self.surroundings.is_stale(&id));
         let deployed = self.deployer.deployed(&id);
         if self.handled.get(&id) == Some(&stamp) && !redeploys {
             let known = deployed
@@ -213,6 +213,8 @@ impl<D: Deployer> Synchronizer<D> {
             }
             Err(error) => return Err(error),
         };
+        self.surroundings
+            .note_groups(&id, record.definition.as_deref().unwrap_or_default());
         let access_hosts = self.access.hosts(&environment_id);
         let release = ApiRelease {
             id: &id,
@@ -400,6 +402,7 @@ impl<D: Deployer> Synchronizer<D> {
 
     fn undeploy(&mut self, api_id: &str, reason: &str) {
         self.ledger.remove(api_id);
+        self.surroundings.forget_api(api_id);
         self.hand_on_consumers();
         self.forget(api_id);
         if self.deployer.undeploy(api_id) {

@@ -1,6 +1,9 @@
 //! What the synchronizer asks of the side that compiles definitions and publishes snapshots.
 
+use std::collections::BTreeMap;
 use std::fmt;
+
+use serde_json::Value;
 
 use crate::bridge::wire::{ApiKey, Subscription};
 
@@ -74,6 +77,15 @@ pub struct SubscribablePlan {
     pub takes_keys: bool,
 }
 
+/// A shared policy group as its event has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SharedPolicyGroup {
+    /// `REQUEST`, `RESPONSE`, or a phase of messages.
+    pub phase: String,
+    /// An array of steps.
+    pub policies: Value,
+}
+
 /// Compiles APIs into a model of the gateway and publishes that model. Nothing is visible to traffic before
 /// [`Self::publish`].
 pub trait Deployer {
@@ -106,6 +118,28 @@ pub trait Deployer {
 
     /// What is deployed of an API.
     fn deployed(&self, api_id: &str) -> Option<Deployment>;
+
+    /// Replaces the flows of an organization; with an error those from before stay.
+    fn set_organization(&mut self, id: &str, record: &Value) -> Result<(), Refused>;
+
+    /// Takes the flows of an organization away.
+    fn drop_organization(&mut self, id: &str);
+
+    /// Replaces a dictionary of an environment, or takes it away.
+    fn set_dictionary(
+        &mut self,
+        environment_id: &str,
+        key: &str,
+        entries: Option<BTreeMap<Box<str>, Box<str>>>,
+    );
+
+    /// Replaces a shared policy group, or takes it away; true when that changes anything. APIs that name it must be compiled again.
+    fn set_group(
+        &mut self,
+        id: &str,
+        environment_id: &str,
+        group: Option<&SharedPolicyGroup>,
+    ) -> bool;
 
     /// Makes everything since the last call visible to traffic, in one step. Returns the APIs that cannot be served although
     /// they were deployed, by id and with the reason: another API holds their path.

@@ -1,16 +1,23 @@
 //! The real [`Deployer`]: definitions are compiled by [`crate::definition`], the model is a [`SnapshotBuilder`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::Value;
 use turnpike_core::definition::{Api, ListenerPath, PlanSecurity};
 use turnpike_core::snapshot::SnapshotCell;
 
 use crate::bridge::wire::{ApiKey, Subscription};
-use crate::definition::{ApiInput, CompileContext, Refusal, RefusalKind, compile};
+use crate::definition::{
+    ApiInput, CompileContext, Refusal, RefusalKind, SharedPolicyGroups, compile,
+    compile_organization,
+};
 use crate::resolve::Resolver;
 use crate::snapshot::SnapshotBuilder;
 
-use super::deploy::{ApiRelease, Deployer, Deployment, Refused, RefusedKind, SubscribablePlan};
+use super::deploy::{
+    ApiRelease, Deployer, Deployment, Refused, RefusedKind, SharedPolicyGroup, SubscribablePlan,
+};
 
 /// Compiles definitions, keeps the model, and publishes it to the workers.
 pub struct SnapshotDeployer {
@@ -18,6 +25,7 @@ pub struct SnapshotDeployer {
     builder: SnapshotBuilder,
     cell: Arc<SnapshotCell>,
     resolver: Arc<Resolver>,
+    groups: SharedPolicyGroups,
 }
 
 impl SnapshotDeployer {
@@ -33,6 +41,7 @@ impl SnapshotDeployer {
             builder,
             cell,
             resolver,
+            groups: SharedPolicyGroups::default(),
         }
     }
 }
@@ -49,6 +58,7 @@ impl Deployer for SnapshotDeployer {
             organization_id: release.organization_id,
             deployed_at_ms: release.deployed_at_ms,
             revision: release.revision,
+            groups: Some(&self.groups),
         };
         let compiled = compile(&input, &self.context).map_err(|refusal| refused(&refusal))?;
         if *compiled.api.id != *release.id {
@@ -62,7 +72,11 @@ impl Deployer for SnapshotDeployer {
             });
         }
         for note in &compiled.warnings {
-            tracing::info!(api = release.id, name = release.name, "{note}");
+            if note.is_warning {
+                tracing::warn!(api = release.id, name = release.name, "{note}");
+            } else {
+                tracing::info!(api = release.id, name = release.name, "{note}");
+            }
         }
         let mut api = compiled.api;
         // The compiler has just made it, so nobody else holds it.
@@ -79,9 +93,9 @@ impl Deployer for SnapshotDeployer {
             .iter()
             .filter_map(|plan| match plan.security {
                 PlanSecurity::KeyLess => None,
-                PlanSecurity::ApiKey(_) => Some(SubscribablePlan {
+                _ => Some(SubscribablePlan {
                     id: plan.id.to_string(),
-                    takes_keys: true,
+                    takes_keys: matches!(plan.security, PlanSecurity::ApiKey(_)),
                 }),
             })
             .collect()
@@ -119,6 +133,47 @@ impl Deployer for SnapshotDeployer {
         })
     }
 
+    fn set_organization(&mut self, id: &str, record: &Value) -> Result<(), Refused> {
+        let (flows, notes) =
+            compile_organization(record, &self.context).map_err(|refusal| refused(&refusal))?;
+        for note in &notes {
+            if note.is_warning {
+                tracing::warn!(organization = id, "{note}");
+            } else {
+                tracing::info!(organization = id, "{note}");
+            }
+        }
+        self.builder.set_organization(id, flows);
+        Ok(())
+    }
+
+    fn drop_organization(&mut self, id: &str) {
+        self.builder.drop_organization(id);
+    }
+
+    fn set_dictionary(
+        &mut self,
+        environment_id: &str,
+        key: &str,
+        entries: Option<BTreeMap<Box<str>, Box<str>>>,
+    ) {
+        self.builder.set_dictionary(environment_id, key, entries);
+    }
+
+    fn set_group(
+        &mut self,
+        id: &str,
+        environment_id: &str,
+        group: Option<&SharedPolicyGroup>,
+    ) -> bool {
+        match group {
+            Some(group) => self
+                .groups
+                .insert(id, environment_id, &group.phase, &group.policies),
+            None => self.groups.remove(id, environment_id),
+        }
+    }
+
     async fn publish(&mut self) -> Vec<(String, String)> {
         // An API must not be routable before its backends have addresses, or its first requests would fail.
         self.resolver.resolve_new().await;
@@ -135,9 +190,10 @@ fn refused(refusal: &Refusal) -> Refused {
     let kind = match refusal.kind {
         RefusalKind::NotEligible => RefusedKind::NotForUs,
         RefusalKind::NoPlan => RefusedKind::NoPlan,
-        RefusalKind::Malformed | RefusalKind::Invalid | RefusalKind::Unsupported => {
-            RefusedKind::Broken
-        }
+        RefusalKind::Malformed
+        | RefusalKind::Invalid
+        | RefusalKind::Unsupported
+        | RefusalKind::Configuration => RefusedKind::Broken,
     };
     Refused {
         kind,

@@ -37,7 +37,7 @@ pub(super) struct Ledger {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     /// A subscription is accepted, or changed.
-    Subscribe(Subscription),
+    Subscribe(Box<Subscription>),
     /// A subscription is gone.
     Unsubscribe(String),
     /// A key is active, or changed.
@@ -141,13 +141,15 @@ impl Ledger {
         {
             Some(known) if known == *subscription => Applied::Ignored,
             Some(_) => {
-                self.changes.push(Change::Subscribe(subscription.clone()));
+                self.changes
+                    .push(Change::Subscribe(Box::new(subscription.clone())));
                 Applied::Updated
             }
             None => {
                 self.owners
                     .insert(subscription.id.clone(), api_id.to_owned());
-                self.changes.push(Change::Subscribe(subscription.clone()));
+                self.changes
+                    .push(Change::Subscribe(Box::new(subscription.clone())));
                 if takes_keys {
                     Applied::NeedsKeys
                 } else {

@@ -5,6 +5,7 @@
 //! - [`Window`]: which changes a cycle asks for;
 //! - [`Deployer`]: compiles, deploys, publishes; behind it stand `definition` and `snapshot`;
 //! - [`SyncStatus`]: what the node API and the metrics may tell about it;
+//! - `surroundings`: flows of organizations, dictionaries, shared policy groups;
 //! - `Ledger`: subscriptions and keys of the deployed APIs;
 //! - `store`: the last known good state on disk.
 //!
@@ -20,9 +21,9 @@ mod deploy;
 mod deployer;
 mod identity;
 mod ledger;
-mod organizations;
 mod status;
 mod store;
+mod surroundings;
 mod synchronizer;
 mod window;
 
@@ -31,7 +32,9 @@ mod tests;
 #[cfg(test)]
 pub(crate) use tests::test_settings;
 
-pub use deploy::{ApiRelease, Deployer, Deployment, Refused, RefusedKind, SubscribablePlan};
+pub use deploy::{
+    ApiRelease, Deployer, Deployment, Refused, RefusedKind, SharedPolicyGroup, SubscribablePlan,
+};
 pub use deployer::SnapshotDeployer;
 pub use identity::Identity;
 pub use status::{Connection, RefusedApi, SyncReport, SyncStatus};

@@ -27,6 +27,9 @@ pub(super) struct StoredState {
     pub(super) organization_of_environment: HashMap<String, String>,
     pub(super) access_points: BTreeMap<String, (String, String)>,
     pub(super) events: Vec<Event>,
+    /// Events of organizations, dictionaries and shared policy groups; files of earlier versions have none.
+    #[serde(default)]
+    pub(super) surroundings: Vec<Event>,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) keys: Vec<ApiKey>,
 }

@@ -9,9 +9,8 @@ use tokio::time::Instant;
 use turnpike_config::{RetryConfig, SyncConfig};
 use turnpike_core::lifecycle::{Lifecycle, Stage};
 
-use crate::bridge::wire::{Event, EventCriteria, EventType};
-use crate::bridge::{BridgeClient, BridgeError, BridgeErrorKind, Group};
-use crate::definition::ShardingTags;
+use crate::bridge::wire::Event;
+use crate::bridge::{BridgeClient, BridgeError, BridgeErrorKind};
 use crate::token::ControlPlaneSettings;
 
 use super::access::AccessPoints;
@@ -20,15 +19,13 @@ use super::backoff::Backoff;
 use super::deploy::Deployer;
 use super::identity::{self, Identity, OrganizationOfEnvironment};
 use super::ledger::{Change, Ledger};
-use super::organizations::OrganizationFlows;
 use super::status::{Connection, SyncStatus};
 use super::store::{self, StoredState};
+use super::surroundings::{Kind, Surroundings};
 use super::window::Window;
 
 /// Shortest time between two publications.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(200);
-/// Pages of organization events; one control plane has few organizations.
-const ORGANIZATION_PAGES_MAX: usize = 1_000;
 
 /// Wall-clock time, Unix milliseconds.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -43,7 +40,7 @@ pub fn system_clock() -> Clock {
 enum Step {
     Identity,
     AccessPoints,
-    Organizations,
+    Surroundings(Kind),
     Apis,
     Subscriptions,
     Keys,
@@ -63,7 +60,7 @@ pub struct Synchronizer<D: Deployer> {
     pub(super) is_initial_done: bool,
     identity: Option<Arc<Identity>>,
     pub(super) organizations: OrganizationOfEnvironment,
-    flows: OrganizationFlows,
+    pub(super) surroundings: Surroundings,
     pub(super) access: AccessPoints,
     pub(super) ledger: Ledger,
     /// The last event of each API that was dealt with for good.
@@ -101,7 +98,7 @@ impl<D: Deployer> Synchronizer<D> {
             is_initial_done: false,
             identity: None,
             organizations: OrganizationOfEnvironment::default(),
-            flows: OrganizationFlows::default(),
+            surroundings: Surroundings::default(),
             access: AccessPoints::new(),
             ledger: Ledger::default(),
             handled: HashMap::new(),
@@ -111,13 +108,6 @@ impl<D: Deployer> Synchronizer<D> {
             has_unstored: false,
             published_at: None,
         }
-    }
-
-    /// Tells the synchronizer the gateway's sharding tags: flows of organizations may name them.
-    #[must_use]
-    pub fn with_tags(mut self, tags: ShardingTags) -> Self {
-        self.flows = OrganizationFlows::new(tags);
-        self
     }
 
     /// Synchronises until `stop` turns true or its sender is gone.
@@ -189,6 +179,7 @@ impl<D: Deployer> Synchronizer<D> {
             return Err(error);
         }
         self.redeploys_all = false;
+        self.surroundings.settle();
         self.next_from_ms = Some(to_ms);
         let now_ms = (self.clock)();
         let next_ms = now_ms.saturating_add(i64::try_from(self.sync.delay_ms).unwrap_or(i64::MAX));
@@ -211,7 +202,13 @@ impl<D: Deployer> Synchronizer<D> {
     async fn steps(&mut self, window: Window) -> Result<(), BridgeError> {
         self.attempt(Step::Identity, window).await?;
         self.attempt(Step::AccessPoints, window).await?;
-        self.attempt(Step::Organizations, window).await?;
+        for kind in [
+            Kind::Organization,
+            Kind::Dictionary,
+            Kind::SharedPolicyGroup,
+        ] {
+            self.attempt(Step::Surroundings(kind), window).await?;
+        }
         self.attempt(Step::Apis, window).await?;
         if !window.is_full() {
             self.attempt(Step::Subscriptions, window).await?;
@@ -239,8 +236,9 @@ impl<D: Deployer> Synchronizer<D> {
         match step {
             Step::Identity => self.sync_identity().await,
             Step::AccessPoints => self.sync_access_points(window).await,
-            Step::Organizations => self.sync_organizations(window).await,
-            Step::Apis if self.redeploys_all => {
+            Step::Surroundings(kind) => self.sync_surroundings(kind, window).await,
+            // What must be compiled again has to be asked for again.
+            Step::Apis if self.redeploys_all || self.surroundings.has_stale() => {
                 self.sync_apis(Window {
                     from_ms: None,
                     ..window
@@ -273,39 +271,6 @@ impl<D: Deployer> Synchronizer<D> {
             self.has_unstored = true;
             // Nothing is deployed yet in the very first cycle; otherwise every API's hosts may have changed.
             self.redeploys_all |= !self.ledger.api_ids().is_empty();
-        }
-        Ok(())
-    }
-
-    async fn sync_organizations(&mut self, window: Window) -> Result<(), BridgeError> {
-        let criteria = EventCriteria {
-            types: vec![EventType::PublishOrganization],
-            from: window.lower(),
-            to: Some(window.upper()),
-            environments: self.identity().environments.clone(),
-            ..EventCriteria::default()
-        };
-        let size = self.sync.bulk_items.max(1);
-        for page in 0..ORGANIZATION_PAGES_MAX {
-            let events = match self
-                .client
-                .latest_events(Group::Organization, page, size, &criteria)
-                .await
-            {
-                Ok(events) => events,
-                // Organization flows are only looked at, so their absence stops nothing.
-                Err(error) if !error.is_transient() => {
-                    tracing::debug!("organization events are not available: {error}");
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
-            };
-            for event in &events {
-                self.flows.examine(event);
-            }
-            if events.len() < size {
-                break;
-            }
         }
         Ok(())
     }
@@ -406,6 +371,7 @@ impl<D: Deployer> Synchronizer<D> {
             organization_of_environment: self.organizations.known().clone(),
             access_points: self.access.points().clone(),
             events,
+            surroundings: self.surroundings.events(),
             subscriptions: consumers.subscriptions,
             keys: consumers.keys,
         };
@@ -455,6 +421,7 @@ impl<D: Deployer> Synchronizer<D> {
             subscriptions: state.subscriptions,
             keys: state.keys,
         };
+        self.restore_surroundings(state.surroundings);
         let apis = state.events.len();
         // With stored consumers nothing asks the control plane, so nothing can fail.
         if let Err(error) = self

@@ -27,7 +27,7 @@ pub struct Connector {
     pub tls: Option<TlsSettings>,
     /// Timeouts and pool limits.
     pub options: ConnectorOptions,
-    /// Addresses of `host`, kept fresh by the control thread; workers only load them.
+    /// Addresses of what is [`Self::dialed`], kept fresh by the control thread; workers only load them.
     pub addresses: AddressCell,
 }
 
@@ -52,6 +52,61 @@ pub struct ConnectorOptions {
     pub connection_lifetime_max_ms: u32,
     /// Limit of a response head, bytes.
     pub response_head_bytes_max: u32,
+    /// Forward proxy between the gateway and the backend.
+    pub proxy: Option<ForwardProxy>,
+}
+
+/// A forward proxy between the gateway and a backend (contract api-definition 2.4.4 and 3.3.2).
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ForwardProxy {
+    /// How it is spoken to.
+    pub kind: ProxyKind,
+    /// Its host, a name or an address.
+    pub host: Box<str>,
+    /// Its port.
+    pub port: u16,
+    /// User and password.
+    pub credentials: Option<(Box<str>, Box<str>)>,
+}
+
+/// How a forward proxy is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProxyKind {
+    /// `CONNECT` for TLS, absolute targets for plain HTTP.
+    Http,
+    /// SOCKS 4a: the proxy looks the backend's name up.
+    Socks4,
+    /// SOCKS 5: the proxy looks the backend's name up.
+    Socks5,
+}
+
+impl std::fmt::Debug for ForwardProxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ForwardProxy")
+            .field("kind", &self.kind)
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("credentials", &self.credentials.is_some())
+            .finish()
+    }
+}
+
+impl Connector {
+    /// Host and port that connections go to: the proxy's, where there is one.
+    pub fn dialed(&self) -> (&str, u16) {
+        match &self.options.proxy {
+            Some(proxy) => (&proxy.host, proxy.port),
+            None => (&self.host, self.port),
+        }
+    }
+
+    /// The HTTP proxy that is asked for absolute targets: one between the gateway and a backend without TLS.
+    pub fn asks_proxy(&self) -> Option<&ForwardProxy> {
+        self.options
+            .proxy
+            .as_ref()
+            .filter(|proxy| proxy.kind == ProxyKind::Http && self.tls.is_none())
+    }
 }
 
 impl Default for ConnectorOptions {
@@ -66,6 +121,7 @@ impl Default for ConnectorOptions {
             wait_queue_max: -1,
             connection_lifetime_max_ms: 0,
             response_head_bytes_max: 8_192,
+            proxy: None,
         }
     }
 }
@@ -158,6 +214,8 @@ pub struct Endpoint {
     pub propagate_client_host: bool,
     /// Forward the client's `Accept-Encoding` (`propagateClientAcceptEncoding` without `useCompression`).
     pub propagate_client_accept_encoding: bool,
+    /// Follow redirects (`followRedirects`).
+    pub follow_redirects: bool,
 }
 
 /// A named set of endpoints with a load-balancing strategy.

@@ -11,7 +11,7 @@ mod target;
 pub use balance::{Balancing, LoadBalancer};
 pub use endpoint::{
     AddressCell, Addresses, ClientCertificate, Connector, ConnectorId, ConnectorOptions, Endpoint,
-    EndpointGroup, TlsSettings,
+    EndpointGroup, ForwardProxy, ProxyKind, TlsSettings,
 };
 pub use plan::{ApiKey, ApiKeyPlan, ApiKeySource, Plan, PlanSecurity, Subscription, Subscriptions};
 pub use target::{Origin, Target, TargetError, URI_BYTES_MAX, Wish};
@@ -19,7 +19,7 @@ pub use target::{Origin, Target, TargetError, URI_BYTES_MAX, Wish};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::flow::{Cors, FlowSet, ResponseTemplates};
+use crate::flow::{Cors, FlowSet, PathMapping, PathParameterSet, ResponseTemplates, Step};
 
 /// Which of the reference's three execution engines an API asks for (contract request-lifecycle, head).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub struct Api {
 }
 
 /// What happens to a request besides routing and forwarding.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Processing {
     /// Flows of the API.
     pub flows: FlowSet,
@@ -96,10 +96,29 @@ pub struct Processing {
     pub templates: ResponseTemplates,
     /// Properties, for expressions; values as written.
     pub properties: BTreeMap<Box<str>, Box<str>>,
-    /// Path mappings of the analytics, as written.
-    pub path_mappings: Box<[Box<str>]>,
+    /// Path mappings of the analytics.
+    pub path_mappings: Box<[PathMapping]>,
+    /// Flow paths with parameters, of the API and of every plan.
+    pub path_parameters: PathParameterSet,
+    /// What follows redirects, when an endpoint asks for it.
+    pub redirects: Option<Box<Step>>,
     /// Some plan or flow needs the chain of policies even where no flow does: a JWT plan, a selection rule, CORS, templates.
     pub needs_chain: bool,
+}
+
+// Properties are decrypted: only their names are shown.
+impl std::fmt::Debug for Processing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Processing")
+            .field("flows", &self.flows)
+            .field("match_required", &self.match_required)
+            .field("cors", &self.cors)
+            .field("templates", &self.templates)
+            .field("properties", &self.properties.keys())
+            .field("path_mappings", &self.path_mappings)
+            .field("needs_chain", &self.needs_chain)
+            .finish()
+    }
 }
 
 impl Api {
@@ -109,6 +128,7 @@ impl Api {
         !processing.needs_chain
             && processing.flows.is_empty()
             && !processing.match_required
+            && processing.redirects.is_none()
             && processing.cors.is_none()
             && processing.templates.by_key.is_empty()
             && self

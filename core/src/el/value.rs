@@ -1,10 +1,12 @@
-//! Values of expressions, and what they convert to (contract expression-language 6).
+//! Values of expressions (contract expression-language 2 and 3). What they convert to is in `convert.rs`.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use super::ElError;
+use super::decimal::Decimal;
+use super::native::Native;
 use crate::exchange::Headers;
 
 /// Something with named properties, such as `request`. Read only.
@@ -14,6 +16,11 @@ pub trait Object: fmt::Debug {
 
     /// A property; `None` when there is none of this name, which is an evaluation error.
     fn property(&self, name: &str) -> Option<Value<'_>>;
+
+    /// Calls a method of its own; `None` when there is none of this name and number of arguments.
+    fn call(&self, _name: &str, _arguments: &[Value<'_>]) -> Option<Result<Value<'_>, ElError>> {
+        None
+    }
 }
 
 /// A read-only map that is looked into, not copied, such as `context.attributes`.
@@ -26,6 +33,32 @@ pub trait Lookup: fmt::Debug {
 
     /// Every key, for the methods that walk a map.
     fn keys(&self) -> Vec<Cow<'_, str>>;
+
+    /// As [`Lookup::get`], for maps whose values can be broken: a property that refers to a missing one is a runtime error.
+    fn try_get(&self, key: &str) -> Result<Value<'_>, ElError> {
+        Ok(self.get(key))
+    }
+
+    /// Whether an index that is not text is converted to text first, as API properties do.
+    fn converts_keys(&self) -> bool {
+        false
+    }
+}
+
+/// Names with lists of values, names compared with their case, such as `request.params`.
+pub trait MultiLookup: fmt::Debug {
+    /// Hands every value of `name` to `each`, in order.
+    fn values<'a>(&'a self, name: &str, each: &mut dyn FnMut(Cow<'a, str>));
+
+    /// Every name once, in order of appearance.
+    fn names(&self) -> Vec<Cow<'_, str>>;
+
+    /// Whether the name is there.
+    fn contains(&self, name: &str) -> bool {
+        let mut found = false;
+        self.values(name, &mut |_| found = true);
+        found
+    }
 }
 
 /// A map built by an expression or parsed from JSON, in the order of its keys' appearance.
@@ -47,18 +80,32 @@ pub enum Value<'a> {
     Float(f32),
     /// A double-precision number.
     Double(f64),
+    /// A decimal number of any size.
+    Decimal(Arc<Decimal>),
+    /// One character, as `charAt` returns.
+    Char(char),
     /// Text.
     Text(Cow<'a, str>),
     /// A list.
     List(Arc<[Self]>),
+    /// An array, such as `request.paths`: it has a `length` and none of the methods of a list.
+    Array(Arc<[Self]>),
+    /// An array of bytes.
+    Bytes(Arc<[u8]>),
     /// A map.
     Map(Arc<Map<'a>>),
+    /// An entry of a map: `key` and `value`.
+    Entry(Arc<(Self, Self)>),
     /// Header fields.
     Headers(&'a Headers),
+    /// Names with lists of values.
+    Params(&'a dyn MultiLookup),
     /// A map that is looked into.
     Lookup(&'a dyn Lookup),
     /// Something with properties.
     Object(&'a dyn Object),
+    /// A type, a date, a formatter and the like.
+    Native(Arc<Native>),
 }
 
 impl<'a> Value<'a> {
@@ -80,53 +127,42 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// As text; `None` is null.
-    pub fn into_text(self) -> Result<Option<Cow<'a, str>>, ElError> {
-        Ok(match self {
-            Self::Null => None,
-            Self::Bool(flag) => Some(Cow::Borrowed(if flag { "true" } else { "false" })),
-            Self::Int(number) => Some(Cow::Owned(number.to_string())),
-            Self::Long(number) => Some(Cow::Owned(number.to_string())),
-            Self::Text(text) => Some(text),
-            _ => return Err(ElError::evaluation("no conversion to text")),
-        })
+    /// A list of these items.
+    pub fn list(items: Vec<Self>) -> Self {
+        Self::List(items.into())
     }
 
-    /// As a boolean; `None` is null or an empty text.
-    pub fn to_bool(&self) -> Result<Option<bool>, ElError> {
-        match self {
-            Self::Null => Ok(None),
-            Self::Bool(flag) => Ok(Some(*flag)),
-            Self::Text(text) => match text.trim().to_ascii_lowercase().as_str() {
-                "" => Ok(None),
-                "true" | "on" | "yes" | "1" => Ok(Some(true)),
-                "false" | "off" | "no" | "0" => Ok(Some(false)),
-                _ => Err(ElError::evaluation("no conversion to a boolean")),
-            },
-            _ => Err(ElError::evaluation("no conversion to a boolean")),
-        }
+    /// An array of these items.
+    pub fn array(items: Vec<Self>) -> Self {
+        Self::Array(items.into())
     }
 
-    /// As an integer of 64 bits; `None` is null or an empty text.
-    pub fn to_long(&self) -> Result<Option<i64>, ElError> {
-        match self {
-            Self::Null => Ok(None),
-            Self::Int(number) => Ok(Some(i64::from(*number))),
-            Self::Long(number) => Ok(Some(*number)),
-            Self::Text(text) if text.trim().is_empty() => Ok(None),
-            Self::Text(text) => text
-                .trim()
-                .parse()
-                .map(Some)
-                .map_err(|_| ElError::evaluation("no conversion to an integer")),
-            _ => Err(ElError::evaluation("no conversion to an integer")),
-        }
+    /// A map of these entries, in their order.
+    pub fn map(entries: Map<'a>) -> Self {
+        Self::Map(Arc::new(entries))
     }
 
     /// The same value, holding nothing borrowed. Header fields and looked-up maps are copied; an object becomes null.
     pub fn into_owned(self) -> Value<'static> {
         match self {
-            Self::Null | Self::Headers(_) | Self::Lookup(_) | Self::Object(_) => Value::Null,
+            Self::Null | Self::Object(_) => Value::Null,
+            Self::Headers(_) | Self::Lookup(_) | Self::Params(_) => Value::Map(Arc::new(
+                super::maps::entries(&self)
+                    .into_iter()
+                    .map(|(key, value)| (key.into_owned(), value.into_owned()))
+                    .collect(),
+            )),
+            Self::Decimal(number) => Value::Decimal(number),
+            Self::Char(char) => Value::Char(char),
+            Self::Bytes(bytes) => Value::Bytes(bytes),
+            Self::Native(native) => Value::Native(native),
+            Self::Entry(entry) => Value::Entry(Arc::new((
+                entry.0.clone().into_owned(),
+                entry.1.clone().into_owned(),
+            ))),
+            Self::Array(items) => {
+                Value::Array(items.iter().map(|item| item.clone().into_owned()).collect())
+            }
             Self::Bool(flag) => Value::Bool(flag),
             Self::Int(number) => Value::Int(number),
             Self::Long(number) => Value::Long(number),
@@ -166,5 +202,11 @@ impl From<bool> for Value<'_> {
 impl From<i64> for Value<'_> {
     fn from(number: i64) -> Self {
         Self::Long(number)
+    }
+}
+
+impl From<i32> for Value<'_> {
+    fn from(number: i32) -> Self {
+        Self::Int(number)
     }
 }

@@ -21,9 +21,10 @@ pub use response::Response;
 use std::any::Any;
 use std::borrow::Cow;
 
-use crate::definition::{Api, Plan, Subscription, Subscriptions};
+use crate::definition::{Api, Endpoint, Plan, Subscription, Subscriptions};
 use crate::el::Value;
 use crate::error::Failure;
+use crate::http::Method;
 use crate::need::Errand;
 use crate::report::SecurityType;
 use crate::snapshot::{DeployedApi, Platform};
@@ -50,6 +51,15 @@ pub enum Call {
     Answered,
     /// No response: the failure to answer with.
     Failed(Box<Failure>),
+}
+
+/// Where a redirect leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirect {
+    /// Absolute URL.
+    pub url: Box<str>,
+    /// Method of the call.
+    pub method: Method,
 }
 
 /// What a policy keeps for itself between the calls of one exchange.
@@ -102,6 +112,12 @@ pub struct Exchange<'a> {
     pub failure: Option<Box<Failure>>,
     /// How the call of the backend went.
     pub call: Call,
+    /// The endpoint that was called last.
+    pub endpoint: Option<&'a Endpoint>,
+    /// The absolute URI that was called last; only kept for an endpoint that follows redirects.
+    pub called_uri: String,
+    /// The next call goes there, as it is written: no expression, no parameter of the request.
+    pub redirect: Option<Redirect>,
     /// The backend's answer must be here within this time of the call, milliseconds; 0 leaves the endpoint's own limit (`retry`).
     pub attempt_timeout_ms: u64,
     /// Errands that nobody waits for; the worker sends them off after each turn of the chain.
@@ -144,6 +160,9 @@ impl<'a> Exchange<'a> {
             warnings: Vec::new(),
             failure: None,
             call: Call::Open,
+            endpoint: None,
+            called_uri: String::new(),
+            redirect: None,
             attempt_timeout_ms: 0,
             detached: Vec::new(),
             carry: None,

@@ -11,7 +11,8 @@ mod tests;
 
 pub use cors::Cors;
 pub use failure::{MediaTemplate, ResponseTemplates};
-pub use pattern::{FlowPath, Methods, PathOperator, PatternError};
+pub use path_parameters::{PathMapping, PathParameterSet, PathParameters};
+pub use pattern::{FlowPath, Methods, PathOperator, PatternError, full_match};
 pub use run::{Meter, Next, Run, StepOutcome, Surroundings};
 pub use select::best_match;
 
@@ -19,6 +20,9 @@ use std::sync::Arc;
 
 use crate::el::Template;
 use crate::policy::{BodyNeeds, Phase, Policy};
+
+/// The policy index of a step that is not counted under a policy.
+pub const NOT_COUNTED: usize = usize::MAX;
 
 /// How the flows of a level are chosen (`flow_mode`, `flowExecution.mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,7 +35,7 @@ pub enum FlowMode {
 }
 
 /// The flows of one level: an organization's, a plan's, or an API's.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct FlowSet {
     /// How they are chosen.
     pub mode: FlowMode,
@@ -40,7 +44,7 @@ pub struct FlowSet {
 }
 
 /// One enabled flow.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Flow {
     /// Name, for messages; may be empty.
     pub name: Box<str>,
@@ -71,7 +75,7 @@ impl Flow {
 pub struct Step {
     /// Name, for messages; may be empty.
     pub name: Box<str>,
-    /// Index of its policy in [`crate::policy::registry::REGISTRY`].
+    /// Index of its policy in [`crate::policy::registry::REGISTRY`], or [`NOT_COUNTED`].
     pub policy_index: usize,
     /// The policy.
     pub policy: Arc<dyn Policy>,

@@ -127,6 +127,13 @@ pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
         })
 }
 
+/// A configured regular expression that must match a whole text, such as an allowed origin of CORS.
+pub fn full_match(pattern: &str) -> Result<Regex, String> {
+    // Compiled alone first: a pattern such as `a)(b` must not become one by what is put around it.
+    compile(pattern)?;
+    compile(&format!("^(?:{pattern})$"))
+}
+
 /// A set of request methods; the empty set stands for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Methods(u16);
@@ -194,6 +201,30 @@ mod tests {
     fn a_path_that_is_no_pattern_is_refused() {
         let error = FlowPath::new("/a(b", Equals).expect_err("an open group");
         assert!(error.to_string().contains("/a(b"), "{error}");
+    }
+
+    #[test]
+    fn a_full_match_is_about_the_whole_text() {
+        for (pattern, text, expected) in [
+            (
+                r"https?://[a-z]+\.example\.com",
+                "https://a.example.com",
+                true,
+            ),
+            (
+                r"https?://[a-z]+\.example\.com",
+                "https://a.example.com.evil",
+                false,
+            ),
+            ("a|b", "b", true),
+            ("a|b", "ab", false),
+        ] {
+            let compiled = full_match(pattern).expect("a pattern");
+            assert_eq!(compiled.is_match(text), expected, "{pattern} {text}");
+        }
+        for pattern in ["(", "a)(b", "*"] {
+            assert!(full_match(pattern).is_err(), "{pattern}");
+        }
     }
 
     #[test]

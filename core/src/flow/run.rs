@@ -248,6 +248,7 @@ impl<'a> Run<'a> {
     /// The exchange cannot go on, wherever the run is (a body broke off while it was awaited): the failure, then the organization's
     /// response flows.
     pub fn give_up(&mut self, exchange: &mut Exchange<'a>, failure: Failure) -> Next {
+        self.cancel(exchange);
         self.waiting = Waiting::Nobody;
         self.fail(exchange, Box::new(failure));
         self.advance(exchange)
@@ -266,9 +267,20 @@ impl<'a> Run<'a> {
         )
     }
 
-    /// The exchange is given up: what wrappers took is given back.
-    pub fn cancel(&mut self) {
-        for wrapper in self.wrappers.drain(..).skip(self.depth) {
+    /// The exchange is given up: what wrappers hold is given back. Those that the call has left behind hold nothing.
+    pub fn cancel(&mut self, exchange: &mut Exchange<'a>) {
+        let left = match self.state {
+            State::AfterCall => self.depth,
+            _ => 0,
+        };
+        let waits = matches!(
+            self.waiting,
+            Waiting::Step(Stage::BeforeCall | Stage::AfterCall)
+        );
+        if waits && let Some(wrapper) = self.wrappers.get_mut(self.depth) {
+            wrapper.carry = exchange.carry.take();
+        }
+        for wrapper in self.wrappers.drain(..).skip(left) {
             wrapper.step.policy.cancel_call(wrapper.carry);
         }
         self.depth = 0;
@@ -280,7 +292,7 @@ impl<'a> Run<'a> {
                 State::Flows(level, phase) => match self.walk(exchange, level, phase) {
                     Walk::Done => self.leave(exchange, level, phase),
                     Walk::Await(need) => return Next::Await(need),
-                    Walk::Interrupt => self.interrupt(level, phase),
+                    Walk::Interrupt => self.interrupt(exchange, level, phase),
                     Walk::Fail(failure) => self.fail(exchange, failure),
                 },
                 State::Preflight => self.preflight(exchange),
@@ -349,6 +361,10 @@ impl<'a> Run<'a> {
                     let failure = Failure::of(ErrorKey::FlowExecutionFlowMatchedFailure);
                     return self.fail(exchange, Box::new(failure));
                 }
+                if let Some(step) = &exchange.api.processing.redirects {
+                    // Further in than what any policy asked for.
+                    self.wrappers.insert(0, Wrapper { step, carry: None });
+                }
                 self.depth = self.wrappers.len();
                 State::BeforeCall
             }
@@ -363,8 +379,8 @@ impl<'a> Run<'a> {
     }
 
     /// A plain interruption skips to the last processors; in the organization's response flows it only ends those.
-    fn interrupt(&mut self, level: Level, phase: Phase) {
-        self.cancel();
+    fn interrupt(&mut self, exchange: &mut Exchange<'a>, level: Level, phase: Phase) {
+        self.cancel(exchange);
         self.enter(match (level, phase) {
             (Level::Organization, Phase::Response) => State::Over,
             _ => State::Finish,
@@ -373,7 +389,7 @@ impl<'a> Run<'a> {
 
     /// The failure becomes the response. One in the organization's response flows is answered, and ends the exchange.
     fn fail(&mut self, exchange: &mut Exchange<'a>, failure: Box<Failure>) {
-        self.cancel();
+        self.cancel(exchange);
         let at_the_end = matches!(
             self.state,
             State::Flows(Level::Organization, Phase::Response) | State::Over
@@ -474,6 +490,11 @@ impl<'a> Run<'a> {
                     }
                     Err(walk) => return walk,
                 }
+            }
+            if legacy {
+                // Part of the keys of counters on the legacy engine (contract policies 6.3).
+                let path = flow.path.as_str().to_owned();
+                exchange.set_attribute("gravitee.attribute.resolved-path", path);
             }
             match self.walk_steps(exchange, flow.steps(phase), phase) {
                 Walk::Done => {
@@ -621,7 +642,8 @@ impl<'a> Run<'a> {
         step: &Step,
         call: impl FnOnce(&dyn crate::policy::Policy) -> Verdict,
     ) -> Verdict {
-        let Some(meter) = self.surroundings.meter else {
+        let counted = step.policy_index != super::NOT_COUNTED;
+        let Some(meter) = self.surroundings.meter.filter(|_| counted) else {
             return call(&*step.policy);
         };
         meter.begin(step.policy_index);
@@ -676,7 +698,7 @@ impl<'a> Run<'a> {
                 match self.after_step(step, phase, verdict) {
                     None | Some(Walk::Done) => {}
                     Some(Walk::Await(need)) => return Some(Next::Await(need)),
-                    Some(Walk::Interrupt) => self.interrupt(level, phase),
+                    Some(Walk::Interrupt) => self.interrupt(exchange, level, phase),
                     Some(Walk::Fail(failure)) => self.fail(exchange, failure),
                 }
                 None

@@ -100,6 +100,11 @@ fn remove_dot_segments(out: &mut Vec<u8>, base: usize) -> Result<(), AboveRoot> 
     Ok(())
 }
 
+/// The text of a path with its percent-encoding undone. What is not UTF-8 then is replaced.
+pub fn decode(path: &str) -> std::borrow::Cow<'_, str> {
+    super::query::percent_decode(path.as_bytes(), false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,7 +25,15 @@ pub fn value<'q>(query: &'q [u8], wanted: &[u8]) -> Option<&'q [u8]> {
 
 /// The text of a raw name or value: `+` is a space, `%XX` a byte. What is not UTF-8 then is replaced; a `%` without two digits stays.
 pub fn decode(raw: &[u8]) -> std::borrow::Cow<'_, str> {
-    if !raw.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+    percent_decode(raw, true)
+}
+
+/// The text of raw bytes: `%XX` is a byte, and `+` a space where `plus` says so.
+pub(super) fn percent_decode(raw: &[u8], plus: bool) -> std::borrow::Cow<'_, str> {
+    if !raw
+        .iter()
+        .any(|byte| *byte == b'%' || (plus && *byte == b'+'))
+    {
         return String::from_utf8_lossy(raw);
     }
     let digit = |at: usize| raw.get(at).and_then(|byte| (*byte as char).to_digit(16));
@@ -38,7 +46,7 @@ pub fn decode(raw: &[u8]) -> std::borrow::Cow<'_, str> {
                 at += 3;
                 continue;
             }
-            (b'+', ..) => text.push(b' '),
+            (b'+', ..) if plus => text.push(b' '),
             (byte, ..) => text.push(byte),
         }
         at += 1;

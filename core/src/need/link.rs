@@ -30,6 +30,10 @@ struct Shared {
     wake_control: OnceLock<Wake>,
     /// Errands refused because too many were on their way.
     refused: AtomicU64,
+    received: AtomicU64,
+    answered: AtomicU64,
+    failed_counts: AtomicU64,
+    failed_takes: AtomicU64,
 }
 
 impl std::fmt::Debug for Shared {
@@ -139,7 +143,9 @@ impl ControlEnd {
 
     /// The next errand.
     pub fn receive(&mut self) -> Option<(Ticket, Errand)> {
-        self.errands.pop().ok()
+        let errand = self.errands.pop().ok()?;
+        self.shared.received.fetch_add(1, Ordering::Relaxed);
+        Some(errand)
     }
 
     /// Says that the control thread is about to wait for its wake-up. False when an errand has arrived meanwhile.
@@ -165,13 +171,52 @@ impl ControlEnd {
 
     /// Errands that the worker could not send because too many were on their way.
     pub fn refused(&self) -> u64 {
-        self.shared.refused.load(Ordering::Relaxed)
+        self.figures().refused()
+    }
+
+    /// Figures of this link for operators.
+    pub fn figures(&self) -> LinkFigures {
+        LinkFigures(Arc::clone(&self.shared))
+    }
+}
+
+/// Figures of a link, as of some recent moment; they outlive its ends.
+#[derive(Debug, Clone)]
+pub struct LinkFigures(Arc<Shared>);
+
+impl LinkFigures {
+    /// Errands that the worker could not send because too many were on their way.
+    pub fn refused(&self) -> u64 {
+        self.0.refused.load(Ordering::Relaxed)
+    }
+
+    /// Errands that the control thread has taken and not answered.
+    pub fn in_flight(&self) -> u64 {
+        let answered = self.0.answered.load(Ordering::Relaxed);
+        let received = self.0.received.load(Ordering::Relaxed);
+        received.saturating_sub(answered)
+    }
+
+    /// Counters that could not be asked.
+    pub fn failed_counts(&self) -> u64 {
+        self.0.failed_counts.load(Ordering::Relaxed)
+    }
+
+    /// Token buckets that could not be asked.
+    pub fn failed_takes(&self) -> u64 {
+        self.0.failed_takes.load(Ordering::Relaxed)
     }
 }
 
 impl Replies {
     /// Sends an answer. Every errand must be answered exactly once.
     pub fn send(&self, ticket: Ticket, answer: Answer) {
+        match answer {
+            Answer::Count(Err(_)) => _ = self.shared.failed_counts.fetch_add(1, Ordering::Relaxed),
+            Answer::Tokens(Err(_)) => _ = self.shared.failed_takes.fetch_add(1, Ordering::Relaxed),
+            _ => {}
+        }
+        self.shared.answered.fetch_add(1, Ordering::Relaxed);
         let pushed = self
             .answers
             .lock()
@@ -191,6 +236,7 @@ impl Replies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quota::CountError;
 
     fn resolve() -> Errand {
         Errand::Resolve { host: "h".into() }
@@ -204,6 +250,23 @@ mod tests {
         control.replies().send(ticket, Answer::Done);
         assert!(matches!(worker.receive(), Some((7, Answer::Done))));
         assert_eq!(worker.in_flight(), 0);
+    }
+
+    #[test]
+    fn the_figures_tell_what_is_in_flight_and_what_could_not_be_counted() {
+        let (mut worker, mut control) = link();
+        let figures = control.figures();
+        for ticket in 0..3 {
+            assert!(worker.send(ticket, resolve()));
+            control.receive().expect("an errand");
+        }
+        assert_eq!(figures.in_flight(), 3);
+        let replies = control.replies();
+        replies.send(0, Answer::Count(Err(CountError::NoStore)));
+        replies.send(1, Answer::Tokens(Err(CountError::Timeout(10))));
+        drop(control);
+        assert_eq!(figures.in_flight(), 1);
+        assert_eq!((figures.failed_counts(), figures.failed_takes()), (1, 1));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! What a policy is built from.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::Policy;
+use super::{Policy, Resource};
 
 /// Why a configuration cannot be used. The deployment is refused with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,15 +29,6 @@ impl ConfigError {
     }
 }
 
-/// A resource of an API, by its type.
-#[derive(Debug, Clone)]
-pub struct Resource {
-    /// `type`, such as `cache` or `oauth2`.
-    pub kind: Box<str>,
-    /// What was built for it: a type of the module that knows the resource.
-    pub instance: Arc<dyn std::any::Any + Send + Sync>,
-}
-
 /// What the deployment knows when a step is built.
 pub struct Builder<'a> {
     /// `configuration` of the step; [`Value::Null`] when absent, which means all defaults.
@@ -50,7 +42,7 @@ pub struct Builder<'a> {
 }
 
 /// What the gateway lends to policies, made once per process.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct GatewayParts {
     /// Settings below `policy.` and other free settings that policies read, by their full name.
     pub settings: HashMap<String, String>,
@@ -58,23 +50,38 @@ pub struct GatewayParts {
     pub environment: HashMap<String, String>,
 }
 
+// Settings and variables hold keys and passwords: only their names are shown.
+impl fmt::Debug for GatewayParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatewayParts")
+            .field("settings", &self.settings.keys())
+            .field("environment", &self.environment.keys())
+            .finish()
+    }
+}
+
 impl Builder<'_> {
     /// The configuration as `T`; an absent one is `T`'s default through its serde defaults.
     pub fn configuration<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
-        let empty = Value::Object(serde_json::Map::new());
-        let value = if self.configuration.is_null() {
-            &empty
-        } else {
-            self.configuration
-        };
-        serde_path_to_error::deserialize(value).map_err(|error| {
-            let member = match error.path().to_string() {
-                path if path == "." => String::new(),
-                path => path,
-            };
-            ConfigError::new(member, error.into_inner().to_string())
-        })
+        read(self.configuration)
     }
+}
+
+/// Reads a configuration, [`Value::Null`] as an empty object.
+pub(super) fn read<T: DeserializeOwned>(configuration: &Value) -> Result<T, ConfigError> {
+    let empty = Value::Object(serde_json::Map::new());
+    let value = if configuration.is_null() {
+        &empty
+    } else {
+        configuration
+    };
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let member = match error.path().to_string() {
+            path if path == "." => String::new(),
+            path => path,
+        };
+        ConfigError::new(member, error.into_inner().to_string())
+    })
 }
 
 /// Builds a policy from its configuration.

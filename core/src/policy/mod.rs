@@ -5,12 +5,15 @@
 //! [`Exchange`]. A policy never waits: it returns [`Verdict::Await`] with what it needs, and is resumed with the answer.
 
 mod build;
+pub mod follow_redirects;
 mod latency;
 pub mod registry;
+pub mod resource;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use build::{Builder, ConfigError, Resource};
+pub use build::{Builder, ConfigError};
+pub use resource::Resource;
 
 use std::any::Any;
 use std::fmt;
@@ -145,7 +148,8 @@ pub trait Policy: Send + Sync + fmt::Debug + Any {
         Verdict::Continue
     }
 
-    /// The wrapped call was given up (the client went away, the request timed out): what `before_call` took is given back.
+    /// The call that this policy asked to wrap is given up (a later step failed, the client went away, the request timed out), before its
+    /// `after_call` was through: what the carry holds is given back.
     fn cancel_call(&self, carry: Carry) {
         let _ = carry;
     }

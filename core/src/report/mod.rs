@@ -2,8 +2,10 @@
 //! Contract: reporting 2.1 and 2.4.
 
 mod ring;
+mod warnings;
 
 pub use ring::{PushOutcome, ReportReceiver, ReportSender, ring};
+pub use warnings::{WARNING_KEY_BYTES_MAX, WARNING_MESSAGE_BYTES_MAX, Warnings};
 
 use crate::definition::Engine;
 
@@ -60,6 +62,8 @@ pub struct Record<'a> {
     pub uri: &'a str,
     /// Path below the context path.
     pub path_info: &'a str,
+    /// Path mapping that matched, empty when none did.
+    pub mapped_path: &'a str,
     /// `User-Agent` of the request.
     pub user_agent: &'a str,
     /// Absolute URI called, empty when no backend was.
@@ -82,14 +86,18 @@ pub struct Record<'a> {
     pub security_type: SecurityType,
     /// API key or client id, empty when none.
     pub security_token: &'a str,
+    /// Authenticated user, empty when none.
+    pub user: &'a str,
     /// Error key, empty when none.
     pub error_key: &'a str,
     /// Message for the operator about the error, empty when none.
     pub error_message: &'a str,
+    /// What went wrong without failing the request.
+    pub warnings: Warnings<'a>,
 }
 
 const NONE: u64 = u64::MAX;
-const TEXTS: usize = 21;
+const TEXTS: usize = 23;
 /// Texts longer than this are cut in the report (bytes).
 pub const TEXT_BYTES_MAX: usize = 8_192;
 
@@ -115,6 +123,7 @@ impl<'a> Record<'a> {
             host: "",
             uri: "",
             path_info: "",
+            mapped_path: "",
             user_agent: "",
             endpoint: "",
             status: 0,
@@ -126,8 +135,10 @@ impl<'a> Record<'a> {
             endpoint_connect_ns: None,
             security_type: SecurityType::None,
             security_token: "",
+            user: "",
             error_key: "",
             error_message: "",
+            warnings: Warnings::default(),
         }
     }
 
@@ -154,10 +165,12 @@ impl<'a> Record<'a> {
             self.security_token,
             self.error_key,
             self.error_message,
+            self.mapped_path,
+            self.user,
         ]
     }
 
-    /// Appends the encoded record to `out`: fixed numbers, then each text with a two-byte length. Allocates only when `out`
+    /// Appends the encoded record to `out`: fixed numbers, then each text with a two-byte length, then the warnings. Allocates only when `out`
     /// has to grow, which ends once it has met the longest record.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let engine = match self.engine {
@@ -186,10 +199,9 @@ impl<'a> Record<'a> {
             out.extend_from_slice(&number.to_le_bytes());
         }
         for text in self.texts() {
-            let text = cut(text);
-            out.extend_from_slice(&(text.len() as u16).to_le_bytes());
-            out.extend_from_slice(text.as_bytes());
+            put_text(out, text, TEXT_BYTES_MAX);
         }
+        self.warnings.encode(out);
     }
 
     /// Reads a record back. `None` when the bytes are not one whole record.
@@ -203,9 +215,9 @@ impl<'a> Record<'a> {
         }
         let mut texts = [""; TEXTS];
         for text in &mut texts {
-            let len = usize::from(u16::from_le_bytes(reader.array()?));
-            *text = std::str::from_utf8(reader.take(len)?).ok()?;
+            *text = reader.text()?;
         }
+        let warnings = Warnings::decode(&mut reader)?;
         if !reader.0.is_empty() {
             return None;
         }
@@ -254,19 +266,22 @@ impl<'a> Record<'a> {
             security_token: texts[18],
             error_key: texts[19],
             error_message: texts[20],
+            mapped_path: texts[21],
+            user: texts[22],
+            warnings,
         })
     }
 }
 
-fn cut(text: &str) -> &str {
-    if text.len() <= TEXT_BYTES_MAX {
-        return text;
-    }
-    let mut end = TEXT_BYTES_MAX;
+/// Appends a text with its two-byte length, cut to `bytes_max` (at most 65,535).
+fn put_text(out: &mut Vec<u8>, text: &str, bytes_max: usize) {
+    let mut end = text.len().min(bytes_max);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    &text[..end]
+    let text = &text[..end];
+    out.extend_from_slice(&(text.len() as u16).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -281,11 +296,17 @@ impl<'a> Reader<'a> {
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.take(N)?.try_into().ok()
     }
+
+    fn text(&mut self) -> Option<&'a str> {
+        let len = usize::from(u16::from_le_bytes(self.array()?));
+        std::str::from_utf8(self.take(len)?).ok()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::{WARNINGS_MAX, Warning};
 
     fn sample() -> Record<'static> {
         Record {
@@ -299,6 +320,8 @@ mod tests {
             endpoint_ttfb_ns: Some(7),
             security_type: SecurityType::ApiKey,
             error_message: "é",
+            mapped_path: "/a/:id",
+            user: "u",
             ..Record::empty()
         }
     }
@@ -310,10 +333,64 @@ mod tests {
         assert_eq!(Record::decode(&bytes), Some(sample()));
     }
 
+    fn warnings() -> Vec<Warning> {
+        [("EXPRESSION_EVALUATION_ERROR", "no such member"), ("K", "")]
+            .map(|(key, message)| Warning {
+                key: key.into(),
+                message: message.into(),
+            })
+            .into()
+    }
+
+    #[test]
+    fn warnings_read_back_the_same() {
+        let warnings = warnings();
+        let record = Record {
+            warnings: Warnings::of(&warnings),
+            ..sample()
+        };
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes);
+        let read = Record::decode(&bytes).expect("a whole record");
+        assert_eq!(read, record);
+        assert_ne!(read, sample());
+        let pairs: Vec<_> = read.warnings.iter().collect();
+        assert_eq!(
+            pairs,
+            [("EXPRESSION_EVALUATION_ERROR", "no such member"), ("K", "")]
+        );
+    }
+
+    #[test]
+    fn warnings_are_bounded_in_number_and_length() {
+        let warning = Warning {
+            key: "k".repeat(WARNING_KEY_BYTES_MAX + 1).into(),
+            message: "é".repeat(WARNING_MESSAGE_BYTES_MAX).into(),
+        };
+        let many = vec![warning; WARNINGS_MAX + 5];
+        let mut bytes = Vec::new();
+        Record {
+            warnings: Warnings::of(&many),
+            ..sample()
+        }
+        .encode(&mut bytes);
+        let read = Record::decode(&bytes).expect("a whole record");
+        assert_eq!(read.warnings.iter().count(), WARNINGS_MAX);
+        for (key, message) in read.warnings.iter() {
+            assert_eq!(key.len(), WARNING_KEY_BYTES_MAX);
+            assert_eq!(message.len(), WARNING_MESSAGE_BYTES_MAX);
+        }
+    }
+
     #[test]
     fn a_cut_record_is_not_read() {
         let mut bytes = Vec::new();
-        sample().encode(&mut bytes);
+        let warnings = warnings();
+        Record {
+            warnings: Warnings::of(&warnings),
+            ..sample()
+        }
+        .encode(&mut bytes);
         for end in 0..bytes.len() {
             assert_eq!(Record::decode(&bytes[..end]), None, "cut at {end}");
         }

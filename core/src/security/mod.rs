@@ -18,9 +18,11 @@
 
 mod api_key;
 mod chain;
+mod plan;
 
 pub use api_key::bearer_token;
 pub use chain::{Selection, Selector};
+pub use plan::build_plan;
 
 use crate::definition::{Api, ApiKey, Plan, PlanSecurity, Subscription, Subscriptions};
 use crate::error::{ErrorKey, Failure};

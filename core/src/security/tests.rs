@@ -100,6 +100,7 @@ fn store() -> Subscriptions {
             application_id: format!("application-{name}").into(),
             starting_at_ms,
             ending_at_ms,
+            ..Subscription::default()
         });
         store.keys.insert(
             name.into(),

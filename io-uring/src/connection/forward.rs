@@ -69,7 +69,11 @@ pub(super) async fn forward(
     };
     connection.input.holds_next = context.head.body == RequestBody::None && !body.is_empty();
     write_uri(uri, &request, context.path_info);
-    let target = &uri[endpoint.origin.len()..];
+    // A proxy in front of a backend without TLS is asked for the whole address.
+    let target = match endpoint.connector.asks_proxy() {
+        Some(_) => &uri[..],
+        None => &uri[endpoint.origin.len()..],
+    };
     // Read before the body is decoded in place: only a body that is here completely can be sent twice.
     let repeatable = context.head.method.is_idempotent() && is_complete(context.head.body, body);
     let started_ms = context.shard.clock.now_ms();

@@ -6,7 +6,7 @@ use std::time::Instant;
 use turnpike_core::definition::Api;
 use turnpike_core::error::FailureKey;
 use turnpike_core::http::{Known, RequestHead};
-use turnpike_core::report::{Record, SecurityType};
+use turnpike_core::report::{Record, SecurityType, Warnings};
 
 use super::exchange::text;
 use crate::worker::Shard;
@@ -77,6 +77,9 @@ pub(super) struct Subject<'a> {
     pub(super) local: &'a str,
     pub(super) path_info: &'a str,
     pub(super) endpoint: &'a [u8],
+    pub(super) user: &'a str,
+    pub(super) mapped_path: &'a str,
+    pub(super) warnings: Warnings<'a>,
 }
 
 impl Subject<'_> {
@@ -96,6 +99,9 @@ impl Subject<'_> {
             local: "",
             path_info: "",
             endpoint: b"",
+            user: "",
+            mapped_path: "",
+            warnings: Warnings::default(),
         }
     }
 }
@@ -157,6 +163,9 @@ pub(super) fn finish(
         security_token: subject.security_token,
         error_key: &facts.error_key,
         error_message: facts.error_message.as_deref().unwrap_or_default(),
+        user: subject.user,
+        mapped_path: subject.mapped_path,
+        warnings: subject.warnings,
     };
     shard.report(&record);
 }

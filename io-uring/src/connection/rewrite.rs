@@ -10,6 +10,7 @@ use turnpike_core::security::Strip;
 
 use super::reply::write_persistence;
 use crate::settings::{IdHeader, Settings};
+use crate::upstream::basic_authorization;
 
 /// The ids of an exchange, as they are sent to both sides.
 pub(super) struct Identity<'a> {
@@ -102,6 +103,12 @@ pub(super) fn write_upstream_head(out: &mut Vec<u8>, request: &UpstreamRequest<'
             None => endpoint.connector.authority.as_bytes(),
         };
         write_field(out, b"Host", host);
+    }
+    if let Some(proxy) = endpoint.connector.asks_proxy()
+        && let Some((user, password)) = &proxy.credentials
+    {
+        let value = basic_authorization(user, password);
+        write_field(out, b"Proxy-Authorization", value.as_bytes());
     }
     let stripped_header = match request.strip {
         Strip::ApiKey { header, .. } => header.unwrap_or_default().as_bytes(),

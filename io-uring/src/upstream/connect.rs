@@ -1,4 +1,4 @@
-//! New connections to backends: TCP, then TLS when the connector says so, all within `connectTimeout`.
+//! New connections to backends: TCP, then the forward proxy's tunnel when there is one, then TLS when the connector says so, all within `connectTimeout`.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, RawFd};
@@ -7,6 +7,7 @@ use std::time::Duration;
 use turnpike_core::definition::{Addresses, Connector};
 
 use super::Fault;
+use super::proxy;
 use super::tls::{self, TlsClients};
 use crate::driver::{Reader, TcpStream, Writer, tcp, timeout};
 
@@ -55,10 +56,15 @@ async fn connect_one(
     connector: &Connector,
     tls: &TlsClients,
 ) -> Result<Connected, Fault> {
-    let stream = TcpStream::connect_addr(address)
+    let mut stream = TcpStream::connect_addr(address)
         .await
         .map_err(Fault::Connect)?;
     stream.set_nodelay(true).map_err(Fault::Connect)?;
+    if let Some(proxy) = &connector.options.proxy
+        && connector.asks_proxy().is_none()
+    {
+        proxy::tunnel(&mut stream, proxy, connector).await?;
+    }
     let fd = stream.as_raw_fd();
     let (reader, writer) = match &connector.tls {
         None => tcp(stream),

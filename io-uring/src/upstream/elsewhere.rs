@@ -59,6 +59,21 @@ impl Elsewhere {
                 known.called_ms = now_ms;
                 (Arc::clone(&known.connector), known.looked_up_ms)
             });
+        if endpoint.options.proxy.is_some() {
+            // Connections go to the proxy, which finds its own way to the origin.
+            return match known {
+                Some((connector, at_ms)) if now_ms - at_ms < ADDRESSES_KEPT_MS => {
+                    Found::Ready(connector)
+                }
+                _ => {
+                    let list = match &**endpoint.addresses.load() {
+                        Addresses::Resolved(list) => list.clone(),
+                        Addresses::Unresolved | Addresses::Failed(_) => [].into(),
+                    };
+                    Found::Ready(self.keep(endpoint, origin, list, now_ms))
+                }
+            };
+        }
         match (known, origin.host.parse::<IpAddr>()) {
             (Some((connector, _)), Ok(_)) => Found::Ready(connector),
             // An address is learned without a look-up.
@@ -78,10 +93,20 @@ impl Elsewhere {
         addresses: &[IpAddr],
         now_ms: u64,
     ) -> Arc<Connector> {
-        let list: Box<[SocketAddr]> = addresses
+        let list = addresses
             .iter()
             .map(|address| SocketAddr::new(*address, origin.port))
             .collect();
+        self.keep(endpoint, origin, list, now_ms)
+    }
+
+    fn keep(
+        &self,
+        endpoint: &Connector,
+        origin: &Origin<'_>,
+        list: Box<[SocketAddr]>,
+        now_ms: u64,
+    ) -> Arc<Connector> {
         let mut known = self.known.borrow_mut();
         if let Some(known) = known.get_mut(&key(endpoint, origin)) {
             if !list.is_empty() {

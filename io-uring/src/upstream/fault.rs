@@ -16,6 +16,8 @@ pub(crate) enum Fault {
     Connect(io::Error),
     /// Connecting took longer than `connectTimeout`, or no connection came free within `readTimeout`.
     ConnectTimeout,
+    /// The forward proxy did not make the way to the backend; why.
+    Proxy(Box<str>),
     /// TLS failed; why.
     Tls(Box<str>),
     /// The pool and its queue are full.
@@ -71,7 +73,7 @@ impl Fault {
             Self::ReadTimeout => ErrorKey::GatewayClientReadTimeout,
             Self::RequestTimeout => ErrorKey::RequestTimeout,
             Self::Closed => ErrorKey::GatewayClientConnectionClosed,
-            Self::Malformed(_) => ErrorKey::GatewayClientConnectionError,
+            Self::Proxy(_) | Self::Malformed(_) => ErrorKey::GatewayClientConnectionError,
             Self::Connect(error) | Self::Io(error) => match error.kind() {
                 io::ErrorKind::ConnectionRefused => ErrorKey::GatewayClientConnectionRefused,
                 io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
@@ -109,6 +111,9 @@ impl std::fmt::Display for Fault {
             Self::Dns(reason) => write!(f, "the backend's host has no address: {reason}"),
             Self::Connect(error) => write!(f, "connecting to the backend failed: {error}"),
             Self::ConnectTimeout => f.write_str("no connection to the backend in time"),
+            Self::Proxy(reason) => {
+                write!(f, "the forward proxy made no way to the backend: {reason}")
+            }
             Self::Tls(reason) => write!(f, "TLS with the backend failed: {reason}"),
             Self::PoolExhausted => {
                 f.write_str("all connections to the backend are in use and the queue is full")

@@ -77,6 +77,7 @@ fn api(backend: SocketAddr, read_timeout_ms: u32) -> Api {
                 secondary: false,
                 propagate_client_host: false,
                 propagate_client_accept_encoding: false,
+                follow_redirects: false,
             }]
             .into(),
             balancer: LoadBalancer::new(Balancing::RoundRobin, &[(1, false)]),

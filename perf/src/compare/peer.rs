@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::process::{Placement, Process, free_addresses, output_of, own_binary};
-use super::scenario::LoadedScenario;
+use super::scenario::{self, LoadedScenario, NginxSpec};
 use crate::load::{Expectation, ResponseReader};
 
 /// Time for a peer to serve its first correct response. The gateway must fetch its definitions first.
@@ -158,7 +159,7 @@ fn start_nginx(setup: &Setup<'_>) -> anyhow::Result<Peer> {
         &folder,
         address,
         setup.origin,
-        &setup.scenario.scenario.nginx.location,
+        &setup.scenario.scenario.nginx,
     );
     let file = folder.join("nginx.conf");
     fs::write(&file, configuration).with_context(|| format!("cannot write {}", file.display()))?;
@@ -188,13 +189,14 @@ fn nginx_configuration(
     folder: &Path,
     listen: SocketAddr,
     origin: SocketAddr,
-    location: &str,
+    spec: &NginxSpec,
 ) -> String {
     NGINX_TEMPLATE
+        .replace("${location}", spec.location.trim_end())
+        .replace("${http}", spec.http.trim_end())
         .replace("${folder}", &folder.display().to_string())
         .replace("${listen}", &listen.to_string())
         .replace("${origin}", &origin.to_string())
-        .replace("${location}", location.trim_end())
 }
 
 fn start_turnpike(setup: &Setup<'_>) -> anyhow::Result<Peer> {
@@ -214,6 +216,14 @@ fn start_turnpike(setup: &Setup<'_>) -> anyhow::Result<Peer> {
         .scenario
         .definition
         .replace("${origin}", &setup.origin.to_string());
+    let keys = setup.scenario.scenario.gateway.keys;
+    if keys > 0 {
+        fs::write(
+            definitions.join("subscriptions.json"),
+            subscriptions(&definition, keys)?,
+        )
+        .context("cannot write the subscriptions")?;
+    }
     fs::write(definitions.join("api.json"), definition)
         .context("cannot write the API definition")?;
 
@@ -260,7 +270,9 @@ fn start_turnpike(setup: &Setup<'_>) -> anyhow::Result<Peer> {
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
-    environment.extend(setup.scenario.scenario.gateway.environment.clone());
+    let own = &setup.scenario.scenario.gateway.environment;
+    environment.retain(|(name, _)| !own.contains_key(name));
+    environment.extend(own.clone());
     let shown: Vec<String> = environment
         .iter()
         .map(|(name, value)| format!("{name}={value}"))
@@ -287,6 +299,29 @@ fn start_turnpike(setup: &Setup<'_>) -> anyhow::Result<Peer> {
         version,
         command,
     })
+}
+
+/// The Cloud Gate's file of subscriptions: `keys` applications, each with one key to the definition's first plan.
+fn subscriptions(definition: &str, keys: usize) -> anyhow::Result<String> {
+    let definition: Value =
+        serde_json::from_str(definition).context("the API definition is not JSON")?;
+    let api = definition["id"]
+        .as_str()
+        .context("the API definition has no id")?;
+    let plan = definition["plans"][0]["id"]
+        .as_str()
+        .context("the first plan of the API definition has no id")?;
+    let entries: Vec<Value> = (0..keys)
+        .map(|number| {
+            json!({
+                "application": scenario::application(number),
+                "api": api,
+                "plan": plan,
+                "keys": [{ "key": scenario::key(number) }],
+            })
+        })
+        .collect();
+    Ok(serde_json::to_string(&entries)?)
 }
 
 /// The gateway's settings, as environment variables. The token is not among them, so that they can be shown.
@@ -362,7 +397,11 @@ mod tests {
             Path::new("/scratch"),
             listen,
             origin,
-            "proxy_pass http://origin;\n",
+            &NginxSpec {
+                http: "limit_req_zone x zone=one:1m rate=1r/s;\n".to_owned(),
+                location: "proxy_pass http://origin;\naccess_log ${folder}/access.log;\n"
+                    .to_owned(),
+            },
         );
         assert!(!text.contains("${"), "{text}");
         for part in [
@@ -370,8 +409,27 @@ mod tests {
             "server 127.0.0.1:82;",
             "proxy_pass http://origin;",
             "worker_processes 1;",
+            "limit_req_zone x zone=one:1m rate=1r/s;",
+            "access_log /scratch/access.log;",
         ] {
             assert!(text.contains(part), "no {part:?} in {text}");
+        }
+    }
+
+    /// Each application is subscribed once, with its own key, to the plan that the definition names.
+    #[test]
+    fn subscriptions_name_the_api_and_its_plan() {
+        let text = subscriptions(r#"{"id": "a", "plans": [{"id": "p"}]}"#, 3).unwrap();
+        let entries: Value = serde_json::from_str(&text).unwrap();
+        let entries = entries.as_array().unwrap();
+        assert_eq!(entries.len(), 3);
+        for (number, entry) in entries.iter().enumerate() {
+            assert_eq!((&entry["api"], &entry["plan"]), (&json!("a"), &json!("p")));
+            assert_eq!(entry["keys"][0]["key"], scenario::key(number));
+            assert_eq!(entry["application"], format!("application-{number}"));
+        }
+        for definition in ["{}", r#"{"id": "a", "plans": []}"#, "-"] {
+            assert!(subscriptions(definition, 1).is_err(), "{definition}");
         }
     }
 

@@ -72,6 +72,10 @@ pub(crate) struct LoadSpec {
 pub(crate) struct GatewaySpec {
     /// API definition, relative to the scenario file; `${origin}` stands for the origin's `host:port`.
     pub(crate) definition: PathBuf,
+    /// Applications subscribed to the definition's first plan, each with one API key. `${key}` in a header of the request and `${keys}` in
+    /// nginx's directives stand for one of the keys, and for a line `"key" application;` for each.
+    #[serde(default)]
+    pub(crate) keys: usize,
     /// Further variables for `turnpike run`.
     #[serde(default)]
     pub(crate) environment: BTreeMap<String, String>,
@@ -81,6 +85,9 @@ pub(crate) struct GatewaySpec {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NginxSpec {
+    /// Directives of the `http` block, beside the server.
+    #[serde(default)]
+    pub(crate) http: String,
     /// Directives inside `location /`; the pool of origin connections is the upstream `origin`.
     pub(crate) location: String,
 }
@@ -96,7 +103,8 @@ pub(crate) struct LoadedScenario {
 pub(crate) fn load(path: &Path) -> anyhow::Result<LoadedScenario> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("cannot read scenario {}", path.display()))?;
-    let scenario = parse(&text).with_context(|| format!("scenario {}", path.display()))?;
+    let mut scenario = parse(&text).with_context(|| format!("scenario {}", path.display()))?;
+    fill_in_keys(&mut scenario);
     let definition = path
         .parent()
         .unwrap_or_else(|| Path::new("."))
@@ -107,6 +115,39 @@ pub(crate) fn load(path: &Path) -> anyhow::Result<LoadedScenario> {
         scenario,
         definition,
     })
+}
+
+/// The API key of one application.
+pub(crate) fn key(application: usize) -> String {
+    // The shape of the keys that the control plane makes, and nothing in common at their beginning.
+    let bits = (application as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let bits = (u128::from(bits) << 64) | u128::from(bits.rotate_left(29) ^ 0x5851_f42d_4c95_7f2d);
+    let hex = format!("{bits:032x}");
+    let (a, b, c, d, e) = (
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    );
+    format!("{a}-{b}-{c}-{d}-{e}")
+}
+
+/// The name of one application.
+pub(crate) fn application(number: usize) -> String {
+    format!("application-{number}")
+}
+
+fn fill_in_keys(scenario: &mut Scenario) {
+    let keys = scenario.gateway.keys;
+    for value in scenario.request.headers.values_mut() {
+        // One from the middle: neither the first nor the last that was loaded.
+        *value = value.replace("${key}", &key(keys / 2));
+    }
+    let lines: String = (0..keys)
+        .map(|number| format!("        \"{}\" {};\n", key(number), application(number)))
+        .collect();
+    scenario.nginx.http = scenario.nginx.http.replace("${keys}", lines.trim());
 }
 
 fn parse(text: &str) -> anyhow::Result<Scenario> {
@@ -148,6 +189,11 @@ fn parse(text: &str) -> anyhow::Result<Scenario> {
         );
     }
     ensure!(
+        scenario.gateway.keys <= 100_000,
+        "gateway.keys: expected at most 100000, found {}",
+        scenario.gateway.keys
+    );
+    ensure!(
         scenario.request.path.starts_with('/'),
         "request.path: expected it to begin with /"
     );
@@ -179,9 +225,28 @@ mod tests {
         let count = names.len();
         names.dedup();
         assert!(
-            count >= 4 && names.len() == count,
+            count >= 5 && names.len() == count,
             "names must differ: {names:?}"
         );
+    }
+
+    /// Every application has a key of its own, and the request carries one of those that nginx knows.
+    #[test]
+    fn keys_are_filled_in() {
+        let keys: std::collections::HashSet<String> = (0..1_000).map(key).collect();
+        assert_eq!(keys.len(), 1_000);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let loaded = load(&folder.join("gateway-like.yml")).unwrap();
+        let scenario = loaded.scenario;
+        let sent = &scenario.request.headers["X-Gravitee-Api-Key"];
+        assert!(keys.contains(sent), "{sent}");
+        assert!(
+            scenario
+                .nginx
+                .http
+                .contains(&format!("\"{sent}\" application-500;"))
+        );
+        assert_eq!(scenario.nginx.http.matches(" application-").count(), 1_000);
     }
 
     /// Values outside their limits, and keys that do not exist, are refused by name.
@@ -195,6 +260,7 @@ mod tests {
             ("connections: 64", "connections: 0", "load.connections"),
             ("repeats: 3", "repeats: 0", "load.repeats"),
             ("path: /b/100", "path: b", "request.path"),
+            ("gateway:", "gateway:\n  keys: 100001", "gateway.keys"),
             ("method: GET", "methot: GET", "methot"),
         ] {
             assert!(text.contains(from), "the scenario no longer has {from:?}");

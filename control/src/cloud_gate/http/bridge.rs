@@ -85,9 +85,7 @@ impl Call<'_> {
         let property = self.query.get("group").and_then(search::group_property);
         let ledger = self.gate.ledger();
         let mut found: Vec<&Event> = ledger
-            .apis
-            .values()
-            .map(|deployment| &deployment.event)
+            .events()
             .filter(|event| property.is_none_or(|name| event.property(name).is_some()))
             .filter(|event| search.matches(type_name(event), event))
             .collect();
@@ -103,7 +101,7 @@ impl Call<'_> {
     fn search_events(&self) -> Result<Value, Refused> {
         let search = self.event_search()?;
         let ledger = self.gate.ledger();
-        let deployed = ledger.apis.values().map(|deployment| &deployment.event);
+        let deployed = ledger.events();
         let mut found: Vec<(Event, Value)> = Vec::new();
         for event in deployed.filter(|event| search.matches(type_name(event), event)) {
             found.push((event.clone(), to_json(event)?));
@@ -372,6 +370,11 @@ fn type_name(event: &Event) -> &'static str {
     match event.event_type {
         EventType::PublishApi => "PUBLISH_API",
         EventType::UnpublishApi => "UNPUBLISH_API",
+        EventType::PublishOrganization => "PUBLISH_ORGANIZATION",
+        EventType::PublishDictionary => "PUBLISH_DICTIONARY",
+        EventType::UnpublishDictionary => "UNPUBLISH_DICTIONARY",
+        EventType::DeploySharedPolicyGroup => "DEPLOY_SHARED_POLICY_GROUP",
+        EventType::UndeploySharedPolicyGroup => "UNDEPLOY_SHARED_POLICY_GROUP",
         // The ledger writes no others.
         _ => "UNKNOWN",
     }

@@ -25,6 +25,8 @@ pub(crate) struct Declared {
     client_id: Option<String>,
     #[serde(default)]
     client_certificate: Option<String>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
     #[serde(default, deserialize_with = "moment")]
     starting_at: Option<i64>,
     #[serde(default, deserialize_with = "moment")]
@@ -154,6 +156,12 @@ impl Consumers {
                 client_certificate: entry.client_certificate.clone(),
                 status: text(entry.status.name()),
                 consumer_status: text("STARTED"),
+                subscription_type: text("STANDARD"),
+                metadata: entry
+                    .metadata
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.as_str().into()))
+                    .collect(),
                 starting_at: entry.starting_at,
                 ending_at: entry.ending_at,
                 created_at: None,

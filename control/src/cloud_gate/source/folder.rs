@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 
+use super::companion::{Companion, CompanionKind};
 use super::consumers::{self, Declared};
 use super::document::ApiDocument;
 use super::{Problem, Refusal, Syntax};
@@ -39,6 +40,7 @@ struct Seen {
 enum Content {
     Api(Box<ApiDocument>),
     Subscriptions(Vec<Declared>),
+    Companion(Box<Companion>),
     Refused(Problem),
 }
 
@@ -71,23 +73,12 @@ impl Folder {
     /// Looks at the folder; true when a file came, went, or changed. On an error everything stays as it was.
     pub(crate) fn scan(&mut self, now: SystemTime) -> std::io::Result<bool> {
         let mut present = BTreeMap::new();
-        for entry in std::fs::read_dir(&self.path)? {
-            let entry = entry?;
-            let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
-                continue;
-            };
-            if name.starts_with('.') {
-                continue;
-            }
-            let Some(syntax) = Syntax::of(&name) else {
-                continue;
-            };
-            // Follows links: a mounted volume (a Kubernetes ConfigMap) is made of them.
-            let Ok(metadata) = std::fs::metadata(entry.path()) else {
-                continue;
-            };
-            if metadata.is_file() {
-                present.insert(name, (syntax, metadata));
+        list(&self.path, "", &mut present)?;
+        for kind in CompanionKind::ALL {
+            let folder = kind.folder();
+            match list(&self.path.join(folder), &format!("{folder}/"), &mut present) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
             }
         }
         self.crowded = present.len().saturating_sub(FILES_MAX);
@@ -149,6 +140,14 @@ impl Folder {
             .collect()
     }
 
+    /// What surrounds APIs by file, in the order of file names; a second file with the id of an earlier one of its kind is left out.
+    pub(crate) fn companions(&self) -> Vec<(&str, &Companion)> {
+        let mut ids = BTreeSet::new();
+        self.all_companions()
+            .filter(|(_, companion)| ids.insert((companion.kind, companion.id.as_deref())))
+            .collect()
+    }
+
     /// Files that are there and cannot be understood: what they said before stays.
     pub(crate) fn held(&self) -> BTreeSet<&str> {
         self.files
@@ -189,6 +188,16 @@ impl Folder {
                 files_of.insert(id, name);
             }
         }
+        let mut companions: BTreeMap<_, &str> = BTreeMap::new();
+        for (name, companion) in self.all_companions() {
+            let id = (companion.kind, companion.id.as_deref());
+            if let Some(first) = companions.get(&id) {
+                let reason = format!("another {} of this id is in {first}", companion.kind.name());
+                refused.push(Problem::whole(reason).in_file(name));
+            } else {
+                companions.insert(id, name);
+            }
+        }
         for (name, seen) in &self.files {
             if let Content::Refused(problem) = &seen.content {
                 refused.push(problem.clone().in_file(name));
@@ -219,6 +228,15 @@ impl Folder {
         refused
     }
 
+    fn all_companions(&self) -> impl Iterator<Item = (&str, &Companion)> {
+        self.files
+            .iter()
+            .filter_map(|(name, seen)| match &seen.content {
+                Content::Companion(companion) => Some((name.as_str(), companion.as_ref())),
+                _ => None,
+            })
+    }
+
     fn documents(&self) -> impl Iterator<Item = (&str, &ApiDocument)> {
         self.files
             .iter()
@@ -227,6 +245,34 @@ impl Folder {
                 _ => None,
             })
     }
+}
+
+/// The files of one folder that are ours to read, under `prefix` and their name.
+fn list(
+    path: &Path,
+    prefix: &str,
+    present: &mut BTreeMap<String, (Syntax, std::fs::Metadata)>,
+) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+            continue;
+        };
+        if name.starts_with('.') {
+            continue;
+        }
+        let Some(syntax) = Syntax::of(&name) else {
+            continue;
+        };
+        // Follows links: a mounted volume (a Kubernetes ConfigMap) is made of them.
+        let Ok(metadata) = std::fs::metadata(entry.path()) else {
+            continue;
+        };
+        if metadata.is_file() {
+            present.insert(format!("{prefix}{name}"), (syntax, metadata));
+        }
+    }
+    Ok(())
 }
 
 fn is_subscriptions(name: &str) -> bool {
@@ -259,6 +305,9 @@ fn understand(name: &str, syntax: Syntax, bytes: &[u8]) -> Content {
         .and_then(|text| {
             if is_subscriptions(name) {
                 consumers::parse(syntax, text).map(Content::Subscriptions)
+            } else if let Some(kind) = CompanionKind::of(name) {
+                Companion::parse(kind, name, syntax, text)
+                    .map(|companion| Content::Companion(Box::new(companion)))
             } else {
                 ApiDocument::parse(name, syntax, text)
                     .map(|document| Content::Api(Box::new(document)))

@@ -1,6 +1,8 @@
-//! What the Cloud Gate serves comes from a folder of files: API definitions and one file of subscriptions.
+//! What the Cloud Gate serves comes from a folder of files: API definitions, one file of subscriptions, and in subfolders what
+//! surrounds APIs.
 
 pub(crate) mod check;
+pub(crate) mod companion;
 pub(crate) mod consumers;
 pub(crate) mod document;
 pub(crate) mod export;

@@ -88,7 +88,9 @@ impl Running {
     }
 
     fn write(&self, file: &str, text: &str) {
-        std::fs::write(self.root.path().join("apis").join(file), text).expect("written");
+        let path = self.root.path().join("apis").join(file);
+        std::fs::create_dir_all(path.parent().expect("a file in a folder")).expect("a folder");
+        std::fs::write(path, text).expect("written");
     }
 
     fn reports(&self) -> PathBuf {

@@ -68,6 +68,43 @@ async fn until(cell: &SnapshotCell, expected: &[(&str, &str, &[&str])]) {
     }
 }
 
+/// Waits until API `b` sees this dictionary entry, this many platform flows, and this first step.
+async fn until_b(cell: &SnapshotCell, expected: (&str, usize, &str)) {
+    let started = Instant::now();
+    loop {
+        let snapshot = cell.load_full();
+        let found = snapshot
+            .apis
+            .iter()
+            .find(|deployed| *deployed.api.id == *"b");
+        let found = found.map(|deployed| {
+            let platform = &deployed.platform;
+            let entry = platform
+                .dictionaries
+                .get("backends")
+                .and_then(|entries| entries.get("orders"));
+            let flow = deployed.api.processing.flows.flows.first();
+            let step = flow.and_then(|flow| flow.request.first());
+            (
+                entry.map_or("", |entry| entry).to_owned(),
+                platform.flows.flows.len(),
+                step.map_or("", |step| &step.name).to_owned(),
+            )
+        });
+        if found
+            .as_ref()
+            .is_some_and(|(entry, flows, step)| (&**entry, *flows, &**step) == expected)
+        {
+            return;
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "expected {expected:?}, found {found:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 async fn our_synchronizer_follows_the_folder() {
     let gate = Running::start(Transport::Generated, true).await;
@@ -137,6 +174,24 @@ async fn our_synchronizer_follows_the_folder() {
                 "- {application: x, api: b, plan: Gold, keys: [{key: k3}]}\n",
             );
             until(&cell, &[("a", "2", &[]), ("b", "3", &["k3"])]).await;
+            gate.write("dictionaries/backends.yaml", "properties: {orders: one}\n");
+            gate.write(
+                "organizations/ours.yaml",
+                "flows: [{name: platform, pre: [{policy: latency}]}]\n",
+            );
+            let group = "{phase: REQUEST, policies: [{name: shared, policy: latency}]}\n";
+            gate.write("shared-policy-groups/common.yaml", group);
+            let mut grouped: serde_json::Value =
+                serde_json::from_str(&api("b", "/b")).expect("JSON");
+            grouped["flows"] = serde_json::json!([{"pre": [
+                {"policy": "shared-policy-group-policy", "configuration": {"sharedPolicyGroupId": "common"}},
+            ]}]);
+            gate.write("b.json", &grouped.to_string());
+            until_b(&cell, ("one", 1, "shared")).await;
+            std::fs::remove_dir_all(gate.root.path().join("apis/organizations")).expect("removed");
+            gate.write("dictionaries/backends.yaml", "properties: {orders: two}\n");
+            gate.write("shared-policy-groups/common.yaml", &group.replace("shared,", "other,"));
+            until_b(&cell, ("two", 0, "other")).await;
         })
         .await;
     let _ = stopping.send(true);

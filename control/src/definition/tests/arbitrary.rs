@@ -31,6 +31,9 @@ fn any_json() -> impl Strategy<Value = Value> {
         "\u{0}",
         "é",
         "HTTP_2",
+        "latency",
+        "shared-policy-group-policy",
+        "(",
         "/dev/zero",
     ])
     .prop_map(|word| json!(word));
@@ -66,6 +69,18 @@ fn any_json() -> impl Strategy<Value = Value> {
             "plans",
             "endpoints",
             "configuration",
+            "policy",
+            "condition",
+            "selectors",
+            "request",
+            "pre",
+            "path-operator",
+            "methods",
+            "resources",
+            "cors",
+            "allowOrigin",
+            "responseTemplates",
+            "response_templates",
         ]);
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),

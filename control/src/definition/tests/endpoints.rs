@@ -108,6 +108,7 @@ fn every_http_option_is_read() {
         wait_queue_max: 6,
         connection_lifetime_max_ms: 7,
         response_head_bytes_max: 8,
+        proxy: None,
     };
     assert_eq!(first(&v4_api).connector.options, expected);
     assert!(
@@ -550,22 +551,17 @@ fn a_store_that_does_not_load_leaves_the_endpoint_out_and_shows_no_key() {
 }
 
 #[test]
-fn stores_in_java_formats_refuse_the_api_and_empty_ones_are_none() {
+fn a_java_store_without_content_leaves_its_endpoint_out_and_an_empty_one_is_none() {
     for kind in ["JKS", "pkcs12"] {
         let definition = with(
             v4_target("https://h"),
-            "/endpointGroups/0/sharedConfiguration/ssl/keyStore/type",
-            json!(kind),
+            "/endpointGroups/0/sharedConfiguration/ssl/keyStore",
+            json!({"type": kind, "content": "bm90IGEgc3RvcmU=", "password": "hunter2"}),
         );
-        let refusal = refusal(&definition);
-        assert_eq!(
-            refusal.member,
-            "endpointGroups[0].sharedConfiguration.ssl.keyStore.type"
-        );
-        assert!(
-            refusal.to_string().contains("is not supported yet"),
-            "{refusal}"
-        );
+        let notes = notes(&definition);
+        assert!(notes[0].contains("keyStore"), "{notes:?}");
+        assert!(notes[0].contains("cannot be opened"), "{notes:?}");
+        assert!(!notes[0].contains("hunter2"), "{notes:?}");
     }
     let console =
         json!({"truststore": {"type": ""}, "keystore": {"type": "NONE"}, "trustStore": null});

@@ -2,7 +2,10 @@
 
 mod arbitrary;
 mod endpoints;
+mod flows;
+mod organizations;
 mod plans;
+mod processing;
 mod refusals;
 mod samples;
 

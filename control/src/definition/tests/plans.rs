@@ -110,7 +110,7 @@ fn the_configuration_of_an_api_key_plan_is_read_from_an_object_or_a_text() {
         json!({"apiKeyHeader": "X-Own", "source": "bearer", "propagateApiKey": true});
     let of = |definition: &Value| match &api(definition).plans[0].security {
         PlanSecurity::ApiKey(plan) => plan.clone(),
-        PlanSecurity::KeyLess => panic!("expected an API-key plan"),
+        other => panic!("expected an API-key plan, found {other:?}"),
     };
     let v4_plan = |configuration: Value| {
         with(

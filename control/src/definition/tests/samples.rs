@@ -11,14 +11,18 @@ const SAMPLES: &str = concat!(
 );
 
 /// Samples that are served as they are, a plan added where the reference's own harness adds one.
-const SERVED: [&str; 17] = [
+const SERVED: [&str; 25] = [
     "v2/connect-timeout.json",
     "v2/context-path-reformat.json",
+    "v2/cors-wildcard.json",
     "v2/endpoint-headers-host.json",
     "v2/execution-mode-jupiter.json",
     "v2/load-balancing-round-robin-backup.json",
     "v2/load-balancing-weighted.json",
+    "v2/path-mapping-wildcard.json",
     "v2/read-timeout.json",
+    "v2/resources.json",
+    "v2/response-templates.json",
     "v2/servers.json",
     "v2/sse.json",
     "v2/tags.json",
@@ -26,8 +30,12 @@ const SERVED: [&str; 17] = [
     "v2/virtual-hosts.json",
     "v2/virtual-hosts.normalized.json",
     "v4/max-wait-queue.json",
+    "v4/plan-selection-rule.json",
     "v4/proxy-keyless.json",
     "v4/proxy-single-server.json",
+    "v4/propagate-client-host.json",
+    "v4/response-template-tls-failure.json",
+    "v4/response-template-umbrella-key.json",
     "v4/tenants-load-balancing.json",
 ];
 

@@ -1,9 +1,12 @@
-//! Our own metrics: latency with buckets, each worker, synchronisation, reports.
+//! Our own metrics: latency with buckets, each worker, policies and their errands, synchronisation, reports.
 
-use turnpike_core::stats::{Cell, LATENCY_BUCKETS_US, WorkerStats};
+use turnpike_core::need::link::LinkFigures;
+use turnpike_core::policy::registry::REGISTRY;
+use turnpike_core::stats::{Cell, LATENCY_BUCKETS_US, PolicyCell, WorkerStats};
 
 use super::exposition::{Exposition, Kind};
-use super::{Merged, NO_LABELS, Workers, sum};
+use super::{Merged, NO_LABELS, Workers, seconds, sum};
+use crate::errand::{ErrandKind, ErrandStats};
 use crate::node::NodeState;
 use crate::node::inventory::unix_ms;
 use crate::report::DropReason;
@@ -88,6 +91,41 @@ pub(super) fn workers(page: &mut Exposition, workers: &Workers) {
     }
 }
 
+/// Executions of policies. The series are those of the registry: what definitions or clients name never becomes a label.
+pub(super) fn policies(page: &mut Exposition, workers: &Workers) {
+    let summed = |index: usize, of: fn(&PolicyCell) -> &Cell| {
+        sum(workers, |w| {
+            w.policies.get(index).map_or(0, |cell| of(cell).get())
+        })
+    };
+    let name = "gateway_policy_executions_total";
+    page.family(name, Kind::Counter, "Executions of a policy, by outcome");
+    for (index, entry) in REGISTRY.iter().enumerate() {
+        let interrupted = summed(index, |cell| &cell.interrupted);
+        let failed = summed(index, |cell| &cell.failed);
+        let continued = summed(index, |cell| &cell.executed)
+            .saturating_sub(interrupted)
+            .saturating_sub(failed);
+        for (outcome, value) in [
+            ("continued", continued),
+            ("interrupted", interrupted),
+            ("failed", failed),
+        ] {
+            page.value(name, &[("policy", entry.id), ("outcome", outcome)], value);
+        }
+    }
+    let name = "gateway_policy_seconds_total";
+    page.family(
+        name,
+        Kind::Counter,
+        "Time inside a policy, without its waits",
+    );
+    for (index, entry) in REGISTRY.iter().enumerate() {
+        let time_ns = summed(index, |cell| &cell.time_ns_sum);
+        page.value(name, &[("policy", entry.id)], seconds(time_ns));
+    }
+}
+
 pub(super) fn gateway(page: &mut Exposition, state: &NodeState) {
     let driver = [
         ("driver", state.driver.driver.as_str()),
@@ -165,6 +203,54 @@ pub(super) fn gateway(page: &mut Exposition, state: &NodeState) {
         &[],
         snapshot.revision,
     );
+}
+
+/// What policies wait for on the control thread.
+pub(super) fn errands(page: &mut Exposition, errands: &ErrandStats) {
+    type PerKind = (
+        &'static str,
+        &'static str,
+        fn(&ErrandStats, ErrandKind) -> u64,
+    );
+    let by_kind: [PerKind; 2] = [
+        (
+            "gateway_errands_total",
+            "Errands of the workers, by kind",
+            ErrandStats::taken,
+        ),
+        (
+            "gateway_errands_failed_total",
+            "Errands that ended without what was asked for; of caches it is not known",
+            ErrandStats::failed,
+        ),
+    ];
+    for (name, help, value) in by_kind {
+        page.family(name, Kind::Counter, help);
+        for kind in ErrandKind::ALL {
+            page.value(name, &[("kind", kind.as_str())], value(errands, kind));
+        }
+    }
+    type PerLink = (&'static str, Kind, &'static str, fn(&LinkFigures) -> u64);
+    let by_worker: [PerLink; 2] = [
+        (
+            "gateway_errands_in_flight",
+            Kind::Gauge,
+            "Errands of a worker that are taken and not answered",
+            LinkFigures::in_flight,
+        ),
+        (
+            "gateway_errands_refused_total",
+            Kind::Counter,
+            "Errands that a worker could not send: too many were on their way",
+            LinkFigures::refused,
+        ),
+    ];
+    for (name, kind, help, value) in by_worker {
+        page.family(name, kind, help);
+        for (index, link) in errands.links().iter().enumerate() {
+            page.value(name, &[("worker", index.to_string())], value(link));
+        }
+    }
 }
 
 pub(super) fn reports(page: &mut Exposition, state: &NodeState) {

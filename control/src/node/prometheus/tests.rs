@@ -3,13 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use turnpike_core::policy::registry::REGISTRY;
+
 use super::*;
 use crate::node::Monitor;
 use crate::node::api::tests::{TestSync, state};
 use crate::node::health::ALL_PROBES;
 
 /// Names that dashboards use (contract operations 4, "these must exist").
-const MUST_EXIST: [&str; 39] = [
+const MUST_EXIST: [&str; 45] = [
     "http_server_requests_total",
     "http_server_response_time_seconds_sum",
     "http_server_response_time_seconds_count",
@@ -45,6 +47,12 @@ const MUST_EXIST: [&str; 39] = [
     "pool_in_use",
     "gateway_request_duration_seconds_bucket",
     "gateway_worker_connections",
+    "gateway_policy_executions_total",
+    "gateway_policy_seconds_total",
+    "gateway_errands_total",
+    "gateway_errands_failed_total",
+    "gateway_errands_in_flight",
+    "gateway_errands_refused_total",
     "gateway_driver_info",
     "gateway_sync_cycles_total",
     "gateway_apis_deployed",
@@ -131,6 +139,13 @@ async fn page() -> (HashMap<String, String>, Vec<Sample>) {
     state.workers[1].record(Method::Post.index(), 0, 60_000_000_000, 0);
     state.workers[1].active_connections.add(3);
     state.workers[1].reports_dropped.add(9);
+    for (worker, executed) in [(0, 5), (1, 2)] {
+        let cell = &state.workers[worker].policies[0];
+        cell.executed.add(executed);
+        cell.failed.add(1);
+        cell.time_ns_sum.add(500_000_000);
+    }
+    state.workers[1].policies[0].interrupted.add(1);
     let probes = state.health.evaluate(&ALL_PROBES).await;
     parse(&render(&state, &probes, &Monitor::new().sample()))
 }
@@ -287,6 +302,33 @@ async fn workers_are_merged_and_the_histogram_adds_up() {
     assert_eq!(
         find(&samples, "gateway_worker_connections", &[("worker", "1")]).value,
         3.0
+    );
+    let of_counts = [("kind", "count")];
+    assert_eq!(
+        find(&samples, "gateway_errands_failed_total", &of_counts).value,
+        2.0
+    );
+    assert_eq!(
+        find(&samples, "gateway_errands_in_flight", &[("worker", "1")]).value,
+        1.0
+    );
+    let policy = REGISTRY[0].id;
+    for (outcome, expected) in [("continued", 4.0), ("interrupted", 1.0), ("failed", 2.0)] {
+        let labels = [("policy", policy), ("outcome", outcome)];
+        assert_eq!(
+            find(&samples, "gateway_policy_executions_total", &labels).value,
+            expected,
+            "{outcome}"
+        );
+    }
+    assert_eq!(
+        find(
+            &samples,
+            "gateway_policy_seconds_total",
+            &[("policy", policy)]
+        )
+        .value,
+        1.0
     );
     assert_eq!(
         find(

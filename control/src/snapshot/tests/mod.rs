@@ -525,6 +525,59 @@ fn of_two_keys_with_one_text_the_longer_lived_counts() {
 }
 
 #[test]
+fn subscriptions_are_found_by_client_id_and_by_certificate() {
+    let pair = rcgen::generate_simple_self_signed(["app".to_owned()]).expect("a certificate");
+    let by_certificate = wire::Subscription {
+        client_id: Some("unused".to_owned()),
+        client_certificate: Some(pair.cert.pem()),
+        ..subscription("certificate", "a", "free")
+    };
+    let by_client: wire::Subscription = serde_json::from_value(serde_json::json!({
+        "id": "client", "api": "a", "plan": "gold", "application": "app", "applicationName": "App", "clientId": "me",
+        "status": "ACCEPTED", "type": "PUSH", "metadata": {"tier": "gold", "seats": 3, "none": null},
+    }))
+    .expect("a subscription");
+    let mut gateway = Gateway::with([api("a", 1, &["/a"])]);
+    gateway.builder.upsert_subscription(&by_certificate);
+    gateway.builder.upsert_subscription(&by_client);
+    gateway.publish();
+    let snapshot = gateway.cell.load_full();
+    let table = &snapshot.apis[0].subscriptions;
+    let found = table.by_client_id("gold", "me").expect("a subscription");
+    assert_eq!(
+        (&*found.id, &*found.application_name, &*found.kind),
+        ("client", "App", "PUSH")
+    );
+    let metadata: Vec<_> = found.metadata.iter().map(|(k, v)| (&**k, &**v)).collect();
+    assert_eq!(metadata, [("seats", "3"), ("tier", "gold")]);
+    assert!(table.by_client_id("free", "unused").is_none());
+
+    let by_thumbprint = |gateway: &mut Gateway| {
+        gateway.publish();
+        let snapshot = gateway.cell.load_full();
+        let [own, ..] = &*snapshot.apis else {
+            panic!("one API")
+        };
+        own.subscriptions
+            .by_certificate("free", &certificates::thumbprint(pair.cert.der()))
+            .map(|found| found.id.to_string())
+    };
+    assert_eq!(by_thumbprint(&mut gateway).as_deref(), Some("certificate"));
+    // A certificate that cannot be read leaves the previous one in place; without one there is none.
+    gateway.builder.upsert_subscription(&wire::Subscription {
+        client_certificate: Some("?".to_owned()),
+        ending_at: Some(9),
+        ..by_certificate.clone()
+    });
+    assert_eq!(by_thumbprint(&mut gateway).as_deref(), Some("certificate"));
+    gateway.builder.upsert_subscription(&wire::Subscription {
+        client_certificate: None,
+        ..by_certificate.clone()
+    });
+    assert_eq!(by_thumbprint(&mut gateway), None);
+}
+
+#[test]
 fn the_api_of_a_subscription_is_named_by_its_reference() {
     let of = |reference_type: Option<&str>, reference: Option<&str>, api_id: Option<&str>| {
         let mut gateway = Gateway::with([api("a", 1, &["/a"]), api("b", 1, &["/b"])]);

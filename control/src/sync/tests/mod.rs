@@ -7,5 +7,6 @@ mod restored;
 mod samples;
 mod snapshots;
 mod support;
+mod surroundings;
 
 pub(crate) use support::settings as test_settings;

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use turnpike_core::lifecycle::Stage;
 
 use super::super::status::Connection;
+use super::super::{Deployer, Synchronizer};
 use super::support::{Bench, LONG_AGO, NOW, publish, subscription};
 use crate::bridge::fake::Fault;
 
@@ -22,8 +23,16 @@ pub(super) async fn until(what: &str, mut done: impl FnMut() -> bool) {
 
 /// Runs the synchronizer while `story` goes on.
 pub(super) async fn run(bench: &Bench, story: impl Future<Output = ()>) {
+    run_synchronizer(bench.synchronizer(), story).await;
+}
+
+/// The same for a synchronizer that deploys somewhere else.
+pub(super) async fn run_synchronizer<D: Deployer>(
+    synchronizer: Synchronizer<D>,
+    story: impl Future<Output = ()>,
+) {
     let (stop, stopped) = watch::channel(false);
-    let running = bench.synchronizer().run(stopped);
+    let running = synchronizer.run(stopped);
     tokio::pin!(running);
     tokio::select! {
         () = &mut running => panic!("the synchronizer never ends on its own"),

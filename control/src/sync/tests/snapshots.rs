@@ -13,7 +13,7 @@ use crate::definition::CompileContext;
 use crate::resolve::Resolver;
 use crate::snapshot::SnapshotBuilder;
 
-fn definition(id: &str) -> Value {
+pub(super) fn definition(id: &str) -> Value {
     json!({
         "id": id, "name": "Orders", "apiVersion": "1", "definitionVersion": "4.0.0", "type": "proxy",
         "plans": [
@@ -30,7 +30,7 @@ fn definition(id: &str) -> Value {
     })
 }
 
-fn deployer(cell: &Arc<SnapshotCell>) -> SnapshotDeployer {
+pub(super) fn deployer(cell: &Arc<SnapshotCell>) -> SnapshotDeployer {
     let context = Arc::new(CompileContext::new(&Config::default()));
     let resolver = Arc::new(Resolver::new(context.connectors.clone()));
     SnapshotDeployer::new(

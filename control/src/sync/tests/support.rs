@@ -14,7 +14,7 @@ use turnpike_core::lifecycle::Lifecycle;
 use turnpike_core::snapshot::{DeployedApi, SnapshotCell};
 
 use super::super::deploy::{
-    ApiRelease, Deployer, Deployment, Refused, RefusedKind, SubscribablePlan,
+    ApiRelease, Deployer, Deployment, Refused, RefusedKind, SharedPolicyGroup, SubscribablePlan,
 };
 use super::super::{SyncStatus, Synchronizer};
 use crate::bridge::fake::FakeBridge;
@@ -182,6 +182,29 @@ impl Deployer for FakeGateway {
             deployed_at_ms: deployed.deployed_at_ms,
             revision: deployed.revision.to_owned(),
         })
+    }
+
+    fn set_organization(&mut self, _id: &str, _record: &Value) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    fn drop_organization(&mut self, _id: &str) {}
+
+    fn set_dictionary(
+        &mut self,
+        _environment_id: &str,
+        _key: &str,
+        _entries: Option<BTreeMap<Box<str>, Box<str>>>,
+    ) {
+    }
+
+    fn set_group(
+        &mut self,
+        _id: &str,
+        _environment_id: &str,
+        _group: Option<&SharedPolicyGroup>,
+    ) -> bool {
+        false
     }
 
     async fn publish(&mut self) -> Vec<(String, String)> {

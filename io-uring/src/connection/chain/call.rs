@@ -458,9 +458,14 @@ impl<'a> Caller<'_, '_, 'a> {
         } else {
             shard.buffers.small()
         };
+        // A proxy in front of a backend without TLS is asked for the whole address.
+        let target_start = match destination.connector().asks_proxy() {
+            Some(_) => 0,
+            None => destination.path_start,
+        };
         let outgoing = Outgoing {
             method: destination.method,
-            target: &self.uri[destination.path_start..],
+            target: &self.uri[target_start..],
             endpoint: destination.endpoint,
             connector: destination.connector(),
             framing,

@@ -67,7 +67,7 @@ impl<'a> Chain<'a> {
 
     /// The exchange ends without an answer.
     pub(super) fn cancel(&mut self) {
-        self.run.cancel();
+        self.run.cancel(&mut self.exchange);
         self.send_off();
     }
 

@@ -9,11 +9,12 @@ use turnpike_core::http::{
 
 use crate::connection::reply::write_persistence;
 use crate::connection::rewrite::{Identity, Kept, overrides, write_length};
+use crate::upstream::basic_authorization;
 
 /// What the backend's head is made of besides the exchange.
 pub(super) struct Outgoing<'a> {
     pub(super) method: Method,
-    /// The URI from its path on.
+    /// The URI from its path on; all of it for a proxy that is asked.
     pub(super) target: &'a [u8],
     pub(super) endpoint: &'a Endpoint,
     pub(super) connector: &'a Connector,
@@ -45,6 +46,12 @@ pub(super) fn write_backend_head(
             &*outgoing.connector.authority
         };
         write_field(out, b"Host", host.as_bytes());
+    }
+    if let Some(proxy) = outgoing.connector.asks_proxy()
+        && let Some((user, password)) = &proxy.credentials
+    {
+        let value = basic_authorization(user, password);
+        write_field(out, b"Proxy-Authorization", value.as_bytes());
     }
     for field in request.headers.iter() {
         if field.nominated || field.known.is_hop_by_hop() || field.known.is_framing() {

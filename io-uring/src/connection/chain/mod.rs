@@ -23,6 +23,7 @@ use turnpike_core::exchange::Body;
 use turnpike_core::flow::Next;
 use turnpike_core::http::RequestBody;
 use turnpike_core::need::{Answer, Need};
+use turnpike_core::report::Warnings;
 
 use super::exchange::{ClientIdentifier, Context, Outcome, check_null_bytes};
 use super::record::{Facts, Subject};
@@ -304,7 +305,6 @@ fn record(
         None if chain.run.is_admitted() => "1",
         None => "",
     };
-    // Facts of the exchange that only a chain knows (user, warnings, mapped path) are handed over here.
     let subject = Subject {
         plan_id,
         application_id: &exchange.application_id,
@@ -313,6 +313,9 @@ fn record(
         security_type: exchange.security_type,
         security_token: &exchange.security_token,
         endpoint: uri,
+        user: exchange.user.as_deref().unwrap_or_default(),
+        mapped_path: exchange.mapped_path.unwrap_or_default(),
+        warnings: Warnings::of(&exchange.warnings),
         ..context.subject()
     };
     context.finish(facts, &subject);
