@@ -360,6 +360,7 @@ mod tests {
             secondary: false,
             propagate_client_host: false,
             propagate_client_accept_encoding: false,
+            follow_redirects: false,
         }
     }
 
