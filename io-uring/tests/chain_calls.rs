@@ -750,3 +750,35 @@ fn the_report_holds_what_only_the_chain_knows() {
         proxy.fleet.stop();
     });
 }
+
+#[test]
+fn redirects_are_followed_where_the_endpoint_says_so() {
+    on_each_driver(|driver| {
+        let two = named("two");
+        let moved = backend(move |head, _| {
+            let place = match head.split(' ').nth(1).unwrap_or_default() {
+                "/base/x?a=1" => "/next?b=2".to_owned(),
+                _ => format!("http://{two}/there"),
+            };
+            format!("HTTP/1.1 302 Found\r\nLocation: {place}\r\nContent-Length: 4\r\n\r\ngone")
+                .into_bytes()
+        });
+        let proxy = start_with(moved, driver, 5_000, |setup| {
+            setup.api.groups[0].endpoints[0].follow_redirects = true;
+            let step = turnpike_core::policy::follow_redirects::step();
+            setup.api.processing.redirects = Some(Box::new(step));
+        });
+        let mut client = connect(proxy.address);
+        for _ in 0..2 {
+            let (head, body) = exchange(&mut client, GET);
+            assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+            let expected = format!("two|GET /there HTTP/1.1|Host: {two}|");
+            assert_eq!(text(&body), expected);
+        }
+        // The method of a POST would change: its answer is passed on.
+        let (head, _) = exchange(&mut client, POST);
+        assert!(head.starts_with("HTTP/1.1 302 "), "{head}");
+        drop(client);
+        proxy.fleet.stop();
+    });
+}

@@ -49,6 +49,8 @@ enum Place<'w> {
     Instead(&'w str),
     /// Another origin altogether.
     Elsewhere(Origin<'w>, &'w str),
+    /// Where a response pointed to: nothing is added to it.
+    Redirect(Origin<'w>, &'w str),
 }
 
 /// Scheme, host and port of an absolute URL.
@@ -127,6 +129,16 @@ impl<'a, 'w> Target<'a, 'w> {
         })
     }
 
+    /// The place that a response of `endpoint` pointed to, an absolute URL.
+    pub fn redirected(endpoint: &'a Endpoint, url: &'w str) -> Result<Self, TargetError> {
+        let (origin, tail) = parse(url)?;
+        Ok(Self {
+            endpoint,
+            is_v2: false,
+            place: Place::Redirect(origin, tail),
+        })
+    }
+
     fn choose_v2(api: &'a Api, wished: &'w str) -> Result<Self, TargetError> {
         let target = |endpoint, place| Self {
             endpoint,
@@ -156,7 +168,7 @@ impl<'a, 'w> Target<'a, 'w> {
 
     /// The origin of an absolute URL that is not the endpoint's own: connections to it are not the endpoint's.
     pub fn elsewhere(&self) -> Option<Origin<'w>> {
-        let Place::Elsewhere(origin, _) = self.place else {
+        let (Place::Elsewhere(origin, _) | Place::Redirect(origin, _)) = self.place else {
             return None;
         };
         let connector = &self.endpoint.connector;
@@ -175,14 +187,16 @@ impl<'a, 'w> Target<'a, 'w> {
     ) -> Result<usize, TargetError> {
         let endpoint = self.endpoint;
         match &self.place {
-            Place::Elsewhere(origin, _) => origin.write(uri),
+            Place::Elsewhere(origin, _) | Place::Redirect(origin, _) => origin.write(uri),
             _ => uri.extend_from_slice(endpoint.origin.as_bytes()),
         }
         let start = uri.len();
         let (base, tail) = match self.place {
             Place::Own => (&*endpoint.target_path, path_info),
             Place::Below(tail) => (&*endpoint.target_path, tail),
-            Place::Instead(tail) | Place::Elsewhere(_, tail) => ("", tail),
+            Place::Instead(tail) | Place::Elsewhere(_, tail) | Place::Redirect(_, tail) => {
+                ("", tail)
+            }
         };
         // The path that was received is taken as it is: its `?` has been cut off, and `#` was refused.
         let (path, own_query) = match self.place {
@@ -198,6 +212,13 @@ impl<'a, 'w> Target<'a, 'w> {
         }
         uri.extend_from_slice(base.as_bytes());
         uri.extend_from_slice(path.as_bytes());
+        if matches!(self.place, Place::Redirect(..)) {
+            if !own_query.is_empty() {
+                uri.push(b'?');
+                uri.extend_from_slice(own_query.as_bytes());
+            }
+            return check(uri, start);
+        }
         let target_query = endpoint.target_query.as_deref().unwrap_or_default();
         if own_query.is_empty() {
             query::write(uri, request_query.as_bytes(), target_query.as_bytes(), None);
@@ -208,20 +229,25 @@ impl<'a, 'w> Target<'a, 'w> {
             let last = [target_query, "&", own_query].concat();
             query::write(uri, request_query.as_bytes(), last.as_bytes(), None);
         }
-        if uri.len() > URI_BYTES_MAX {
-            return Err(TargetError::Invalid("it is too long"));
-        }
-        let written = &uri[start..];
-        if written
-            .iter()
-            .any(|byte| *byte <= b' ' || matches!(byte, 0x7f | b'#'))
-        {
-            return Err(TargetError::Invalid(
-                "it holds a character that URIs do not have",
-            ));
-        }
-        Ok(start)
+        check(uri, start)
     }
+}
+
+/// Whether the URI may be written into a request line; where its path begins.
+fn check(uri: &[u8], start: usize) -> Result<usize, TargetError> {
+    if uri.len() > URI_BYTES_MAX {
+        return Err(TargetError::Invalid("it is too long"));
+    }
+    let written = &uri[start..];
+    if written
+        .iter()
+        .any(|byte| *byte <= b' ' || matches!(byte, 0x7f | b'#'))
+    {
+        return Err(TargetError::Invalid(
+            "it holds a character that URIs do not have",
+        ));
+    }
+    Ok(start)
 }
 
 fn default_endpoint(api: &Api) -> Result<&Endpoint, TargetError> {
@@ -470,6 +496,18 @@ mod tests {
                 "{wished:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_redirect_is_followed_as_it_is() {
+        let api = api(Engine::V4);
+        let endpoint = &api.groups[1].endpoints[0];
+        let mut uri = Vec::new();
+        let target = Target::redirected(endpoint, "https://h/x?b=1&a=2&b=3").expect("a target");
+        assert_eq!(target.write_uri(&mut uri, "/info", "a=1"), Ok(9));
+        assert_eq!(uri, b"https://h/x?b=1&a=2&b=3");
+        assert!(target.elsewhere().is_some());
+        assert!(Target::redirected(endpoint, "https://u@h/").is_err());
     }
 
     #[test]

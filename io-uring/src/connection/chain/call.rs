@@ -88,6 +88,11 @@ impl<'a> Caller<'_, '_, 'a> {
             }
             Err(failure) => return fail(self.chain, failure),
         };
+        self.chain.exchange.endpoint = Some(destination.endpoint);
+        if destination.endpoint.follow_redirects {
+            let called = String::from_utf8_lossy(self.uri).into_owned();
+            self.chain.exchange.called_uri = called;
+        }
         // Read before the body is decoded in place: only a body that is here completely can be sent twice.
         let repeatable = destination.method.is_idempotent()
             && (!self.streams() || is_complete(self.context.head.body, self.body));
@@ -128,7 +133,11 @@ fn destination<'a>(
     uri: &mut Vec<u8>,
 ) -> Result<(Destination<'a>, Option<Box<str>>), Failure> {
     let exchange = &chain.exchange;
-    let method = method(exchange)?;
+    let redirect = exchange.redirect.as_ref().zip(exchange.endpoint);
+    let method = match redirect {
+        Some((redirect, _)) => redirect.method,
+        None => method(exchange)?,
+    };
     let wished = wished_endpoint(exchange)?;
     let wish = Wish {
         endpoint: wished.as_deref(),
@@ -138,7 +147,11 @@ fn destination<'a>(
             .is_some_and(|value| value.to_bool() == Ok(Some(true))),
     };
     let api = exchange.api;
-    let target = Target::choose(api, wish).map_err(|error| refused(exchange, error))?;
+    let target = match redirect {
+        Some((redirect, endpoint)) => Target::redirected(endpoint, &redirect.url),
+        None => Target::choose(api, wish),
+    };
+    let target = target.map_err(|error| refused(exchange, error))?;
     let request = &exchange.request;
     let path_start = target
         .write_uri(uri, request.path_info(), &request.query)
@@ -450,7 +463,7 @@ impl<'a> Caller<'_, '_, 'a> {
             Body::Streaming => (&[][..], received),
             Body::Buffered(content) => (&**content, RequestBody::Length(content.len() as u64)),
             // A client that sent a body, be it an empty one, gets none announced away.
-            Body::None if received == RequestBody::None => (&[][..], RequestBody::None),
+            Body::None if request.framing == RequestBody::None => (&[][..], RequestBody::None),
             Body::None => (&[][..], RequestBody::Length(0)),
         };
         let mut out = if (streams && !self.body.is_empty()) || !content.is_empty() {
