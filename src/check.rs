@@ -106,7 +106,7 @@ fn check_control_plane(config: &Config) -> Option<Diagnostic> {
 
 /// Checks API definitions as the local Cloud Gate reads them and as a gateway compiles them. A folder is read flat.
 fn check_definitions(paths: &[PathBuf], config: &Config) -> Vec<Diagnostic> {
-    let context = CompileContext::new(config);
+    let context = CompileContext::new(config, turnpike_control::quota::quotas(config));
     let mut diagnostics = Vec::new();
     for path in paths {
         match definition_files(path) {

@@ -167,6 +167,8 @@ pub struct RequestConfig {
     pub timeout_grace_ms: u64,
     /// `http.paths.normalization` (ours).
     pub path_normalization: PathNormalization,
+    /// `http.ssl.clientAuthHeader.name`: where a proxy in front sends the client's certificate.
+    pub client_certificate_header: Option<String>,
 }
 
 impl Default for RequestConfig {
@@ -183,6 +185,7 @@ impl Default for RequestConfig {
             timeout_ms: 30_000,
             timeout_grace_ms: 30,
             path_normalization: PathNormalization::default(),
+            client_certificate_header: None,
         }
     }
 }
@@ -233,6 +236,8 @@ pub struct RuntimeConfig {
     pub ring_entries: u32,
     /// `reportRingBytes`: report ring per worker, bytes.
     pub report_ring_bytes: usize,
+    /// `gateway.policies.bodyBytesMax` (ours): a body that policies may have in memory, bytes.
+    pub body_bytes_max: usize,
 }
 
 impl Default for RuntimeConfig {
@@ -243,6 +248,7 @@ impl Default for RuntimeConfig {
             workers: None,
             ring_entries: 1_024,
             report_ring_bytes: 4 << 20,
+            body_bytes_max: 10 << 20,
         }
     }
 }

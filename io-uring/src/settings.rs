@@ -16,6 +16,10 @@ pub(crate) struct Settings {
     pub(crate) x_forwarded: bool,
     pub(crate) x_forwarded_prefix: bool,
     pub(crate) request_timeout_ms: u64,
+    pub(crate) timeout_grace_ms: u64,
+    /// Bytes of a body that policies may have in memory.
+    pub(crate) body_bytes_max: usize,
+    pub(crate) client_certificate_header: Option<Box<[u8]>>,
     pub(crate) normalize_paths: bool,
     pub(crate) not_found_body: Box<[u8]>,
     pub(crate) not_found_content_type: Box<[u8]>,
@@ -74,6 +78,12 @@ impl Settings {
             x_forwarded: request.x_forwarded,
             x_forwarded_prefix: request.x_forwarded_prefix,
             request_timeout_ms: request.timeout_ms,
+            timeout_grace_ms: request.timeout_grace_ms,
+            body_bytes_max: config.runtime.body_bytes_max,
+            client_certificate_header: request
+                .client_certificate_header
+                .as_deref()
+                .map(|name| name.as_bytes().into()),
             normalize_paths: request.path_normalization == PathNormalization::Rfc3986,
             not_found_body: config.not_found.message.as_bytes().into(),
             not_found_content_type: config.not_found.content_type.as_bytes().into(),

@@ -6,10 +6,15 @@ mod support;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use turnpike_config::DriverChoice;
+use turnpike_core::definition::{ApiKey, ApiKeyPlan, Plan, PlanSecurity, Subscription};
+use turnpike_core::exchange::Exchange;
+use turnpike_core::flow::{Flow, FlowMode, FlowPath, FlowSet, Methods, PathOperator, Step};
+use turnpike_core::policy::{Phase, Policy, Verdict};
 
 struct Counting;
 
@@ -41,7 +46,7 @@ static ALLOCATOR: Counting = Counting;
 const CONNECTIONS: usize = 8;
 const WARM_UP: usize = 500;
 const MEASURED: usize = 5_000;
-const REQUEST: &[u8] = b"GET /orders/some/path?a=1&b=2 HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n";
+const REQUEST: &[u8] = b"GET /orders/some/path?a=1&b=2 HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: test\r\nAccept: */*\r\nX-Gravitee-Api-Key: the-key\r\n\r\n";
 const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
 
@@ -92,9 +97,80 @@ fn exchange(clients: &mut [TcpStream], count: usize) {
     }
 }
 
+/// A step that never waits: it sets a field in each direction.
+#[derive(Debug)]
+struct SetField(&'static str);
+
+impl Policy for SetField {
+    fn on_request(&self, exchange: &mut Exchange<'_>) -> Verdict {
+        let _ = exchange.request.headers.set(self.0, "1");
+        Verdict::Continue
+    }
+
+    fn on_response(&self, exchange: &mut Exchange<'_>) -> Verdict {
+        let _ = exchange.response.headers.set(self.0, "1");
+        Verdict::Continue
+    }
+}
+
+/// An API-key plan, and a flow of two steps in both directions.
+fn with_policies(setup: &mut support::Setup) {
+    let subscription = Arc::new(Subscription {
+        id: "subscription".into(),
+        plan_id: "gold".into(),
+        application_id: "application".into(),
+        application_name: "Application".into(),
+        client_id: None,
+        thumbprints: [].into(),
+        kind: "STANDARD".into(),
+        metadata: Default::default(),
+        starting_at_ms: None,
+        ending_at_ms: None,
+    });
+    let key = ApiKey {
+        subscription,
+        expire_at_ms: None,
+    };
+    setup.subscriptions.keys.insert("the-key".into(), key);
+    setup.api.plans = [Plan {
+        id: "gold".into(),
+        name: "Gold".into(),
+        security: PlanSecurity::ApiKey(ApiKeyPlan::default()),
+        selection_rule: None,
+        flows: FlowSet::default(),
+    }]
+    .into();
+    let steps = |phase| -> Box<[Step]> {
+        ["X-One", "X-Two"]
+            .map(|name| Step::new("", 0, Arc::new(SetField(name)), Vec::new(), phase))
+            .into()
+    };
+    setup.api.processing.flows = FlowSet {
+        mode: FlowMode::Default,
+        flows: [Flow {
+            name: "all".into(),
+            path: FlowPath::new("/", PathOperator::StartsWith).expect("a path"),
+            methods: Methods::ALL,
+            condition: None,
+            request: steps(Phase::Request),
+            response: steps(Phase::Response),
+        }]
+        .into(),
+    };
+}
+
+/// Both roads in one test: the counter is the process's.
 #[test]
 fn requests_on_warm_connections_allocate_nothing() {
-    let mut proxy = support::start(backend(), DriverChoice::Auto, 5_000);
+    measure(support::start(backend(), DriverChoice::Auto, 5_000));
+    let proxy = support::start_with(backend(), DriverChoice::Auto, 5_000, with_policies);
+    let stats = Arc::clone(&proxy.stats);
+    measure(proxy);
+    let steps = 4 * (CONNECTIONS * (WARM_UP + MEASURED)) as u64;
+    assert_eq!(stats.policies[0].executed.get(), steps);
+}
+
+fn measure(mut proxy: support::Proxy) {
     let mut clients: Vec<TcpStream> = (0..CONNECTIONS)
         .map(|_| TcpStream::connect(proxy.address).expect("connected"))
         .collect();

@@ -48,6 +48,8 @@ pub(super) fn request(reader: &mut Reader<'_>) -> RequestConfig {
         path_normalization: reader
             .choice("http.paths.normalization", &normalizations)
             .unwrap_or_default(),
+        client_certificate_header: header(reader, "http.ssl.clientAuthHeader.name")
+            .filter(|name| !name.is_empty()),
     }
 }
 

@@ -118,5 +118,8 @@ pub(super) fn runtime(reader: &mut Reader<'_>) -> RuntimeConfig {
         report_ring_bytes: reader
             .number_as("gateway.runtime.reportRingBytes")
             .unwrap_or(default.report_ring_bytes),
+        body_bytes_max: reader
+            .number_as("gateway.policies.bodyBytesMax")
+            .unwrap_or(default.body_bytes_max),
     }
 }

@@ -114,6 +114,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("http.backlog", Number(1, 1_048_576), "1024", "Connections that the kernel keeps until they are accepted. Turnpike's own."),
     key("http.requestTimeout", MS, "30000", "Milliseconds for a whole request; 0 is for ever."),
     key("http.requestTimeoutGraceDelay", MS, "30", "Milliseconds that are left for the response phase after a time-out."),
+    open("http.ssl.clientAuthHeader.name", Text, "X-Client-Cert", "Header in which a proxy in front of the gateway sends the client's certificate."),
     key("http.paths.normalization", Choice(&["rfc3986", "none"]), "rfc3986", "Normalisation of request paths before they are matched. Turnpike's own."),
     key("http.errors[404].message", Text, "No context-path matches the request URI.", "Body when no API matches."),
     key("http.errors[404].contentType", Text, "text/plain", "Content type of that body."),
@@ -136,6 +137,7 @@ pub(crate) const KEYS: &[Key] = &[
     open("gateway.runtime.workers", Number(1, 1_024), "2", "Number of workers in place of the detected one. Turnpike's own."),
     key("gateway.runtime.ringEntries", Number(64, 32_768), "1024", "Submission queue entries of each worker's ring. Turnpike's own."),
     key("gateway.runtime.reportRingBytes", Number(65_536, 1_073_741_824), "4194304", "Bytes of reports that each worker may have waiting. Turnpike's own."),
+    key("gateway.policies.bodyBytesMax", Number(1_024, 1_073_741_824), "10485760", "Bytes of a body that policies may have in memory; larger ones are answered with 413 or 502. Turnpike's own."),
     // Request path.
     key("handlers.request.transaction.header", Text, "X-Gravitee-Transaction-Id", "Header of the transaction id."),
     key("handlers.request.transaction.overrideMode", Choice(&["override", "merge", "keep"]), "override", "What becomes of a backend's transaction header."),

@@ -6,6 +6,7 @@
 mod balance;
 mod endpoint;
 mod plan;
+mod target;
 
 pub use balance::{Balancing, LoadBalancer};
 pub use endpoint::{
@@ -13,6 +14,7 @@ pub use endpoint::{
     EndpointGroup, ForwardProxy, ProxyKind, TlsSettings,
 };
 pub use plan::{ApiKey, ApiKeyPlan, ApiKeySource, Plan, PlanSecurity, Subscription, Subscriptions};
+pub use target::{Origin, Target, TargetError, URI_BYTES_MAX, Wish};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

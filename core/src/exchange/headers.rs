@@ -68,11 +68,15 @@ impl Headers {
         }));
     }
 
-    /// Adds the fields of a parsed head behind those that are here.
+    /// Adds the fields of a parsed head behind those that are here, without those that belong to the hop it came over: a `Connection` that
+    /// is here was written by a policy.
     pub fn append_received(&mut self, block: &HeaderBlock, bytes: &[u8]) {
         let base = self.text.len() as u32;
         self.text.extend_from_slice(bytes);
-        self.fields.extend(block.iter().map(|field| Entry {
+        let passed = block
+            .iter()
+            .filter(|field| !field.nominated && !field.known.is_hop_by_hop());
+        self.fields.extend(passed.map(|field| Entry {
             name: (
                 base + field.name.start() as u32,
                 base + field.name.end() as u32,
@@ -86,9 +90,15 @@ impl Headers {
         }));
     }
 
-    /// Forgets the fields behind the first `count`.
-    pub fn truncate(&mut self, count: usize) {
-        self.fields.truncate(count);
+    /// A mark between the fields that are here and those that come later.
+    pub fn mark(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Forgets the fields that were received or set since `mark` was made.
+    pub fn forget_since(&mut self, mark: usize) {
+        self.fields.retain(|entry| (entry.name.0 as usize) < mark);
+        self.text.truncate(mark);
     }
 
     fn bytes(&self, span: (u32, u32)) -> &[u8] {

@@ -15,7 +15,7 @@ pub struct Response {
     pub headers: Headers,
     /// Body. A body that is [`Body::Buffered`] is sent with its own length, whatever the backend announced.
     pub body: Body,
-    /// Fields that policies had prepared before the backend answered.
+    /// Mark behind the fields that policies had prepared before the backend answered.
     prepared: Option<usize>,
 }
 
@@ -32,7 +32,7 @@ impl Response {
     /// Takes over the head of the backend's response, of which `bytes` are what it was parsed from. Fields that policies prepared stay in
     /// front.
     pub fn receive(&mut self, head: &ResponseHead, bytes: &[u8]) {
-        self.prepared = Some(self.headers.len());
+        self.prepared = Some(self.headers.mark());
         self.status = head.status;
         self.reason.clear();
         self.reason.extend_from_slice(head.reason.of(bytes));
@@ -59,7 +59,7 @@ impl Response {
     /// Forgets the backend's response, because the backend is called again. Fields that policies prepared stay.
     pub fn forget(&mut self) {
         if let Some(prepared) = self.prepared.take() {
-            self.headers.truncate(prepared);
+            self.headers.forget_since(prepared);
         }
         self.status = 0;
         self.reason.clear();

@@ -154,6 +154,8 @@ pub struct Run<'a> {
     is_preflight: bool,
     /// The error chain has run once.
     failed: bool,
+    /// Security is passed.
+    admitted: bool,
 }
 
 impl std::fmt::Debug for Run<'_> {
@@ -189,6 +191,7 @@ impl<'a> Run<'a> {
             depth: 0,
             is_preflight: false,
             failed: false,
+            admitted: false,
         }
     }
 
@@ -239,10 +242,21 @@ impl<'a> Run<'a> {
 
     /// The request's time is over, wherever the run is: 504, then the organization's response flows.
     pub fn time_out(&mut self, exchange: &mut Exchange<'a>) -> Next {
+        self.give_up(exchange, Failure::of(ErrorKey::RequestTimeout))
+    }
+
+    /// The exchange cannot go on, wherever the run is (a body broke off while it was awaited): the failure, then the organization's
+    /// response flows.
+    pub fn give_up(&mut self, exchange: &mut Exchange<'a>, failure: Failure) -> Next {
         self.cancel(exchange);
         self.waiting = Waiting::Nobody;
-        self.fail(exchange, Box::new(Failure::of(ErrorKey::RequestTimeout)));
+        self.fail(exchange, Box::new(failure));
         self.advance(exchange)
+    }
+
+    /// Whether security has let the request in, or was left out: the consumer is known.
+    pub fn is_admitted(&self) -> bool {
+        self.admitted
     }
 
     /// Whether the request timeout still applies: it does up to the organization's response flows.
@@ -289,6 +303,7 @@ impl<'a> Run<'a> {
                     }
                 }
                 State::Prepare => {
+                    self.admitted = true;
                     super::path_parameters::extract(exchange);
                     self.enter(State::Flows(Level::Plan, Phase::Request));
                 }
@@ -399,7 +414,7 @@ impl<'a> Run<'a> {
             ErrorKey::GatewayRequestBodyTooLarge
         })
         .because(format!(
-            "a policy needs the body in memory, and it is larger than {limit} bytes (policies.bodyBytesMax)"
+            "a policy needs the body in memory, and it is larger than {limit} bytes (gateway.policies.bodyBytesMax)"
         ))
     }
 

@@ -16,7 +16,9 @@ mod scan;
 mod write;
 
 pub use field::{Field, HeaderBlock, Known, Span};
-pub use request::{HeadLimits, Method, RequestBody, RequestError, RequestHead, Version};
+pub use request::{
+    HeadLimits, Method, RequestBody, RequestError, RequestHead, Version, is_host_and_port,
+};
 pub use response::{ResponseBody, ResponseError, ResponseHead};
 pub use scan::{HeadScanner, Scan, ScanError};
 pub use write::{decimal, reason_phrase, write_field, write_status_line};

@@ -364,7 +364,7 @@ fn absolute_scheme(target: &[u8]) -> Option<usize> {
 }
 
 /// `uri-host [ ":" port ]` of RFC 3986, without user information.
-pub(crate) fn is_host_and_port(value: &[u8]) -> bool {
+pub fn is_host_and_port(value: &[u8]) -> bool {
     let (host, port) = match value {
         [b'[', ..] => {
             let Some(end) = memchr::memchr(b']', value) else {

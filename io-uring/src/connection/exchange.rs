@@ -8,9 +8,12 @@ use turnpike_core::definition::{Api, Engine};
 use turnpike_core::error::{ErrorKey, Failure};
 use turnpike_core::http::{Known, RequestHead, path, query};
 use turnpike_core::ident::sha256_hex;
+use turnpike_core::report::SecurityType;
 use turnpike_core::route::path_info;
 use turnpike_core::security::{Credentials, bearer_token, select};
+use turnpike_core::snapshot::DeployedApi;
 
+use super::chain;
 use super::forward::{Forward, forward};
 use super::record::{Facts, Subject, finish};
 use super::reply::Reply;
@@ -19,6 +22,7 @@ use super::{After, Connection};
 use crate::buffer::BufferPool;
 use crate::driver::Clock;
 use crate::settings::Settings;
+use crate::worker::Shard;
 
 /// What an exchange refers to while its connection is read and written: lent out by the connection, given back at the end.
 #[derive(Default)]
@@ -86,20 +90,6 @@ async fn serve(connection: &mut Connection, lent: &mut Lent, start: usize, end: 
     let peer = Rc::clone(&connection.peer);
     let local = Rc::clone(&connection.local);
     let remote = remote_address(settings, head, bytes, &peer);
-    let mut subject = Subject {
-        api: None,
-        plan_id: "",
-        application_id: "1",
-        subscription_id: "",
-        client_identifier: "",
-        security_token: "",
-        transaction_id,
-        request_id,
-        remote,
-        local: &local,
-        path_info: path,
-        endpoint: b"",
-    };
     let server = settings.servers[connection.server].id.as_deref();
     let Some(route) = snapshot.routes.find(server, head.authority_of(bytes), path) else {
         let reply = Reply {
@@ -112,33 +102,114 @@ async fn serve(connection: &mut Connection, lent: &mut Lent, start: usize, end: 
         facts.status = 404;
         let sent = Box::pin(connection.answer(&reply, head, body)).await;
         facts.response_body_bytes = sent.body_bytes;
-        finish(
-            &shard,
-            &facts,
-            head,
-            bytes,
-            &subject,
-            settings.not_found_reported,
-        );
+        let subject = Subject {
+            transaction_id,
+            request_id,
+            remote,
+            local: &local,
+            path_info: path,
+            ..Subject::nobody()
+        };
+        let reported = settings.not_found_reported;
+        finish(&shard, &facts, head, bytes, &subject, reported);
         return sent.outcome;
     };
     let deployed = &snapshot.apis[route.api as usize];
-    let api = &*deployed.api;
-    subject.api = Some(api);
-    subject.path_info = path_info(&route.context_path, path);
+    let context = Context {
+        shard: &shard,
+        settings,
+        head,
+        bytes,
+        deployed,
+        context_path: &route.context_path,
+        path,
+        path_info: path_info(&route.context_path, path),
+        transaction_id,
+        request_id,
+        remote,
+        peer: &peer,
+        local: &local,
+    };
+    uri.clear();
+    // What is known of the request lies here once; the two roads take up the same room in the task.
+    if deployed.is_plain() {
+        pass(connection, &context, body, uri, &mut facts).await
+    } else {
+        chain::serve(connection, &context, body, uri, &mut facts).await
+    }
+}
 
+/// What a request to an API is served with. Nothing of it changes while it is served.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) shard: &'a Shard,
+    pub(super) settings: &'a Settings,
+    pub(super) head: &'a RequestHead,
+    /// Bytes that `head` was parsed from.
+    pub(super) bytes: &'a [u8],
+    pub(super) deployed: &'a DeployedApi,
+    pub(super) context_path: &'a str,
+    /// Normalised path, and its end below the context path.
+    pub(super) path: &'a str,
+    pub(super) path_info: &'a str,
+    pub(super) transaction_id: &'a [u8],
+    pub(super) request_id: &'a [u8],
+    pub(super) remote: &'a str,
+    pub(super) peer: &'a str,
+    pub(super) local: &'a str,
+}
+
+impl<'a> Context<'a> {
+    /// What a report says of the request before anybody is known to have sent it.
+    pub(super) fn subject(&self) -> Subject<'a> {
+        Subject {
+            api: Some(&self.deployed.api),
+            transaction_id: self.transaction_id,
+            request_id: self.request_id,
+            remote: self.remote,
+            local: self.local,
+            path_info: self.path_info,
+            ..Subject::nobody()
+        }
+    }
+
+    /// Counts and reports the exchange.
+    pub(super) fn finish(&self, facts: &Facts, subject: &Subject<'_>) {
+        let api = &*self.deployed.api;
+        // Metrics are reported always for V2, and for V4 when `analytics.enabled` says so.
+        let reported = api.analytics || api.engine.is_v2();
+        finish(self.shard, facts, self.head, self.bytes, subject, reported);
+    }
+}
+
+/// Serves a request to an API without policies: plan, endpoint, and the bodies as they come.
+async fn pass(
+    connection: &mut Connection,
+    context: &Context<'_>,
+    body: &mut [u8],
+    uri: &mut Vec<u8>,
+    facts: &mut Facts,
+) -> Outcome {
+    let Context {
+        settings,
+        head,
+        bytes,
+        deployed,
+        transaction_id,
+        ..
+    } = *context;
+    let api = &*deployed.api;
     let mut identity = Identity {
         settings,
         transaction_id,
-        request_id,
+        request_id: context.request_id,
         client_identifier: None,
     };
-    let credentials = RequestCredentials { head, bytes };
     let granted = check_null_bytes(api, head, bytes).and_then(|()| {
         select(
             api,
             &deployed.subscriptions,
-            &credentials,
+            &RequestCredentials { head, bytes },
             &settings.api_key,
             facts.started_wall_ms,
         )
@@ -149,7 +220,7 @@ async fn serve(connection: &mut Connection, lent: &mut Lent, start: usize, end: 
             let sent = Box::pin(connection.fail(&failure, head, bytes, body, &identity)).await;
             facts.response_body_bytes = sent.body_bytes;
             facts.note(failure);
-            finish(&shard, &facts, head, bytes, &subject, is_reported(api));
+            context.finish(facts, &context.subject());
             return sent.outcome;
         }
     };
@@ -158,41 +229,42 @@ async fn serve(connection: &mut Connection, lent: &mut Lent, start: usize, end: 
         head,
         bytes,
         grant.subscription_id,
-        (remote, &peer),
+        (context.remote, context.peer),
         &mut connection.peer_hash,
         transaction_id,
     );
-    subject.plan_id = &grant.plan.id;
-    subject.application_id = grant.application_id;
-    subject.subscription_id = grant.subscription_id.unwrap_or(remote);
-    subject.security_token = grant.key.unwrap_or_default();
     if api.engine != Engine::V2Legacy {
         identity.client_identifier = Some(identifier.sent());
     }
-    let context = Forward {
-        shard: &shard,
+    let forwarded = Forward {
+        shard: context.shard,
         head,
         bytes,
         api,
-        context_path: &route.context_path,
-        path_info: subject.path_info,
+        context_path: context.context_path,
+        path_info: context.path_info,
         strip: grant.strip,
         identity: &identity,
     };
-    uri.clear();
-    let outcome = forward(connection, &context, body, uri, &mut facts).await;
+    let outcome = forward(connection, &forwarded, body, uri, facts).await;
     let received = bytes.len() as u64 + facts.request_body_bytes;
     connection.input.last_was_large = BufferPool::is_large(received);
-    let reported_identifier = identifier.reported(subject.subscription_id);
-    subject.client_identifier = &reported_identifier;
-    subject.endpoint = uri;
-    finish(&shard, &facts, head, bytes, &subject, is_reported(api));
+    let subscription_id = grant.subscription_id.unwrap_or(context.remote);
+    let client_identifier = identifier.reported(subscription_id);
+    let mut subject = Subject {
+        plan_id: &grant.plan.id,
+        application_id: grant.application_id,
+        subscription_id,
+        client_identifier: &client_identifier,
+        endpoint: uri,
+        ..context.subject()
+    };
+    if let Some(key) = grant.key {
+        subject.security_type = SecurityType::ApiKey;
+        subject.security_token = key;
+    }
+    context.finish(facts, &subject);
     outcome
-}
-
-/// Metrics are reported always for V2, and for V4 when `analytics.enabled` says so.
-fn is_reported(api: &Api) -> bool {
-    api.analytics || api.engine.is_v2()
 }
 
 /// The path that is matched and forwarded; an absolute target without a path means the root.
@@ -245,7 +317,7 @@ fn remote_address<'a>(
 }
 
 /// `requestValidation.rejectNullByte`: a raw NUL is refused for every API while the head is parsed; this looks for `%00`.
-fn check_null_bytes(api: &Api, head: &RequestHead, bytes: &[u8]) -> Result<(), Failure> {
+pub(super) fn check_null_bytes(api: &Api, head: &RequestHead, bytes: &[u8]) -> Result<(), Failure> {
     let has_null = |value: &[u8]| value.windows(3).any(|window| window == b"%00");
     if api.reject_null_byte
         && (has_null(head.target.of(bytes))
@@ -289,7 +361,7 @@ impl Credentials for RequestCredentials<'_> {
 }
 
 /// The client identifier of contract request-lifecycle 5.6.
-struct ClientIdentifier<'a> {
+pub(super) struct ClientIdentifier<'a> {
     given: Option<&'a [u8]>,
     computed: Computed<'a>,
     transaction_id: &'a [u8],
@@ -301,7 +373,7 @@ enum Computed<'a> {
 }
 
 impl<'a> ClientIdentifier<'a> {
-    fn of(
+    pub(super) fn of(
         settings: &Settings,
         head: &RequestHead,
         bytes: &'a [u8],
@@ -338,12 +410,12 @@ impl<'a> ClientIdentifier<'a> {
     }
 
     /// The value of the response header.
-    fn sent(&self) -> &[u8] {
+    pub(super) fn sent(&self) -> &[u8] {
         self.given.unwrap_or_else(|| self.computed())
     }
 
     /// The value in the report.
-    fn reported(&self, subscription_id: &str) -> Cow<'_, str> {
+    pub(super) fn reported(&self, subscription_id: &str) -> Cow<'_, str> {
         match self.given {
             None => Cow::Borrowed(text(self.computed())),
             Some(given)

@@ -1,11 +1,12 @@
 //! From a granted request to the end of its response: endpoint, connection, both bodies, retry.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
-use turnpike_core::definition::{Api, Endpoint};
+use turnpike_core::definition::{Api, Connector, Endpoint};
 use turnpike_core::error::{ErrorKey, Failure};
 use turnpike_core::http::chunked::{
     CHUNK_END, ChunkError, ChunkedDecoder, LAST_CHUNK, PREFIX_BYTES_MAX, frame,
@@ -133,11 +134,65 @@ async fn fail(
     sent.outcome
 }
 
-fn is_complete(framing: RequestBody, body: &[u8]) -> bool {
+pub(super) fn is_complete(framing: RequestBody, body: &[u8]) -> bool {
     match framing {
         RequestBody::None => true,
         RequestBody::Length(length) => length <= body.len() as u64,
         RequestBody::Chunked => false,
+    }
+}
+
+/// Polls both directions in one task until one of them ends.
+pub(super) async fn both_ways<U: Future, D: Future>(
+    shared: &Shared,
+    mut upload: Pin<&mut U>,
+    mut download: Pin<&mut D>,
+) -> Either<U::Output, D::Output> {
+    poll_fn(|context| {
+        // A body that is still on its way goes first: whether it is through decides how the response is begun. Afterwards the upload only
+        // watches the client, and need not be polled once more when the response is through.
+        let watches = shared.uploaded.get();
+        if !watches && let Poll::Ready(end) = upload.as_mut().poll(context) {
+            return Poll::Ready(Either::First(end));
+        }
+        if let Poll::Ready(end) = download.as_mut().poll(context) {
+            return Poll::Ready(Either::Second(end));
+        }
+        if watches {
+            upload.as_mut().poll(context).map(Either::First)
+        } else {
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// A connection to a backend; `None` when the client, if it is watched, went away while there was none.
+pub(super) async fn acquire(
+    shard: &Shard,
+    connection: &mut Connection,
+    connector: &Arc<Connector>,
+    fresh: bool,
+    watches: bool,
+    limit_ms: u64,
+) -> Result<Option<Lease>, Fault> {
+    if limit_ms == 0 {
+        return Err(Fault::ConnectTimeout);
+    }
+    let acquire = async {
+        if fresh {
+            shard.upstreams.acquire_new(connector, limit_ms).await
+        } else {
+            shard.upstreams.acquire(connector, limit_ms).await
+        }
+    };
+    if !watches {
+        return acquire.await.map(Some);
+    }
+    let Connection { reader, input, .. } = connection;
+    match race(acquire, watch(shard, reader, input)).await {
+        Either::First(outcome) => outcome.map(Some),
+        Either::Second(()) => Ok(None),
     }
 }
 
@@ -276,23 +331,7 @@ impl Try<'_, '_> {
             // Pinned where they are made: both are large, and would be copied on their way into a combinator.
             let mut upload = pin!(upload.run());
             let mut download = pin!(download.run());
-            poll_fn(|context| {
-                // A body that is still on its way goes first: whether it is through decides how the response is begun. Afterwards the upload only
-                // watches the client, and need not be polled once more when the response is through.
-                let watches = shared.uploaded.get();
-                if !watches && let Poll::Ready(end) = upload.as_mut().poll(context) {
-                    return Poll::Ready(Either::First(end));
-                }
-                if let Poll::Ready(end) = download.as_mut().poll(context) {
-                    return Poll::Ready(Either::Second(end));
-                }
-                if watches {
-                    upload.as_mut().poll(context).map(Either::First)
-                } else {
-                    Poll::Pending
-                }
-            })
-            .await
+            both_ways(&shared, upload.as_mut(), download.as_mut()).await
         };
         self.facts.request_body_bytes = shared.request_body_bytes.get();
         let now = Instant::now();
@@ -347,25 +386,9 @@ impl Try<'_, '_> {
     async fn acquire(&mut self, fresh: bool, limit_ms: u64) -> Result<Option<Lease>, Fault> {
         let shard = self.context.shard;
         let connector = &self.endpoint.connector;
-        if limit_ms == 0 {
-            return Err(Fault::ConnectTimeout);
-        }
-        let acquire = async {
-            if fresh {
-                shard.upstreams.acquire_new(connector, limit_ms).await
-            } else {
-                shard.upstreams.acquire(connector, limit_ms).await
-            }
-        };
-        if self.context.head.body != RequestBody::None {
-            // The client has more to send than is read now, so its silence says nothing.
-            return acquire.await.map(Some);
-        }
-        let Connection { reader, input, .. } = &mut *self.connection;
-        match race(acquire, watch(shard, reader, input)).await {
-            Either::First(outcome) => outcome.map(Some),
-            Either::Second(()) => Ok(None),
-        }
+        // The client may have more to send than is read now: then its silence says nothing.
+        let watches = self.context.head.body == RequestBody::None;
+        acquire(shard, self.connection, connector, fresh, watches, limit_ms).await
     }
 
     /// Ends a response in its middle. A body that ends with its connection looks complete unless that is reset.
@@ -388,15 +411,20 @@ impl Try<'_, '_> {
 }
 
 /// The part of the body that came with the head and leaves with it.
-struct FirstPiece {
-    remaining: Remaining,
-    payload: u64,
+pub(super) struct FirstPiece {
+    pub(super) remaining: Remaining,
+    pub(super) payload: u64,
     /// Bytes of the input that belong to this request.
-    used: usize,
+    pub(super) used: usize,
 }
 
 impl FirstPiece {
-    fn write(framing: RequestBody, body: &mut [u8], out: &mut Vec<u8>) -> Result<Self, ChunkError> {
+    /// Appends what is there of the body in `body` to `out`, framed for the backend.
+    pub(super) fn write(
+        framing: RequestBody,
+        body: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Self, ChunkError> {
         Ok(match framing {
             RequestBody::None => Self {
                 remaining: Remaining::Nothing,

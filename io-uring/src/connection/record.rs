@@ -6,7 +6,7 @@ use std::time::Instant;
 use turnpike_core::definition::Api;
 use turnpike_core::error::FailureKey;
 use turnpike_core::http::{Known, RequestHead};
-use turnpike_core::report::{Record, SecurityType};
+use turnpike_core::report::{Record, SecurityType, Warnings};
 
 use super::exchange::text;
 use crate::worker::Shard;
@@ -69,6 +69,7 @@ pub(super) struct Subject<'a> {
     pub(super) application_id: &'a str,
     pub(super) subscription_id: &'a str,
     pub(super) client_identifier: &'a str,
+    pub(super) security_type: SecurityType,
     pub(super) security_token: &'a str,
     pub(super) transaction_id: &'a [u8],
     pub(super) request_id: &'a [u8],
@@ -76,6 +77,33 @@ pub(super) struct Subject<'a> {
     pub(super) local: &'a str,
     pub(super) path_info: &'a str,
     pub(super) endpoint: &'a [u8],
+    pub(super) user: &'a str,
+    pub(super) mapped_path: &'a str,
+    pub(super) warnings: Warnings<'a>,
+}
+
+impl Subject<'_> {
+    /// Nobody known, asking for nothing known.
+    pub(super) fn nobody() -> Self {
+        Self {
+            api: None,
+            plan_id: "",
+            application_id: "1",
+            subscription_id: "",
+            client_identifier: "",
+            security_type: SecurityType::None,
+            security_token: "",
+            transaction_id: b"",
+            request_id: b"",
+            remote: "",
+            local: "",
+            path_info: "",
+            endpoint: b"",
+            user: "",
+            mapped_path: "",
+            warnings: Warnings::default(),
+        }
+    }
 }
 
 /// Counts the exchange and, when it is to be reported, pushes its record.
@@ -131,15 +159,13 @@ pub(super) fn finish(
         endpoint_response_time_ns: facts.endpoint_ns,
         endpoint_ttfb_ns: facts.ttfb_ns,
         endpoint_connect_ns: facts.connect_ns,
-        security_type: if subject.security_token.is_empty() {
-            SecurityType::None
-        } else {
-            SecurityType::ApiKey
-        },
+        security_type: subject.security_type,
         security_token: subject.security_token,
         error_key: &facts.error_key,
         error_message: facts.error_message.as_deref().unwrap_or_default(),
-        ..Record::empty()
+        user: subject.user,
+        mapped_path: subject.mapped_path,
+        warnings: subject.warnings,
     };
     shard.report(&record);
 }

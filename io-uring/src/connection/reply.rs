@@ -146,7 +146,7 @@ impl Connection {
     }
 
     /// Reads the rest of a body of known, small length, of which `buffered` bytes came with the head.
-    async fn discard_body(&mut self, head: &RequestHead, buffered: usize) -> Outcome {
+    pub(super) async fn discard_body(&mut self, head: &RequestHead, buffered: usize) -> Outcome {
         let RequestBody::Length(length) = head.body else {
             return Outcome {
                 after: After::KeepAlive,
@@ -196,7 +196,7 @@ impl Connection {
 }
 
 /// Whether the request's body is none, or small enough to be read and thrown away.
-fn can_discard_body(head: &RequestHead, buffered: usize) -> bool {
+pub(super) fn can_discard_body(head: &RequestHead, buffered: usize) -> bool {
     match head.body {
         RequestBody::None => true,
         // The client may send the body, or may wait for an interim answer first: nobody can tell which bytes come next.

@@ -3,8 +3,8 @@
 use turnpike_config::OverrideMode;
 use turnpike_core::definition::Endpoint;
 use turnpike_core::http::{
-    Field, Known, Method, RequestBody, RequestHead, ResponseBody, ResponseHead, Version, decimal,
-    query, write_field, write_status_line,
+    Known, Method, RequestBody, RequestHead, ResponseBody, ResponseHead, Version, decimal, query,
+    write_field, write_status_line,
 };
 use turnpike_core::security::Strip;
 
@@ -158,7 +158,7 @@ pub(super) fn write_upstream_head(out: &mut Vec<u8>, request: &UpstreamRequest<'
     out.extend_from_slice(b"\r\n");
 }
 
-fn overrides(endpoint: &Endpoint, name: &[u8]) -> bool {
+pub(super) fn overrides(endpoint: &Endpoint, name: &[u8]) -> bool {
     endpoint
         .headers
         .iter()
@@ -199,34 +199,19 @@ pub(super) fn write_client_head(
     identity: &Identity<'_>,
     keep_alive: bool,
 ) {
-    let settings = identity.settings;
     write_status_line(out, head.status, head.reason.of(bytes));
     let mut kept = Kept::default();
     for field in head.fields.iter() {
         if field.nominated || field.known.is_hop_by_hop() || field.known.is_framing() {
             continue;
         }
-        let name = field.name.of(bytes);
-        if field.known == Known::Other && !kept.keeps(field, name, bytes, identity) {
+        let (name, value) = (field.name.of(bytes), field.value.of(bytes));
+        if field.known == Known::Other && !kept.keeps(name, value, identity) {
             continue;
         }
-        write_field(out, name, field.value.of(bytes));
+        write_field(out, name, value);
     }
-    write_id(
-        out,
-        &settings.transaction,
-        identity.transaction_id,
-        kept.transaction_is_same,
-    );
-    write_id(
-        out,
-        &settings.request_id,
-        identity.request_id,
-        kept.request_is_same,
-    );
-    if let Some(identifier) = identity.client_identifier {
-        write_field(out, &settings.client_header, identifier);
-    }
+    kept.write_ids(out, identity);
     match head.body {
         ResponseBody::Length(length) => write_length(out, length),
         ResponseBody::Chunked | ResponseBody::UntilClose if request.1 == Version::Http11 => {
@@ -257,23 +242,46 @@ pub(super) fn write_interim_head(out: &mut Vec<u8>, head: &ResponseHead, bytes: 
 
 /// Which of the backend's own ids pass, by the override modes.
 #[derive(Default)]
-struct Kept {
+pub(super) struct Kept {
     transaction_is_same: bool,
     request_is_same: bool,
 }
 
 impl Kept {
-    fn keeps(&mut self, field: &Field, name: &[u8], bytes: &[u8], identity: &Identity<'_>) -> bool {
+    /// Whether a field of the backend's passes.
+    pub(super) fn keeps(&mut self, name: &[u8], value: &[u8], identity: &Identity<'_>) -> bool {
         let settings = identity.settings;
         if name.eq_ignore_ascii_case(&settings.transaction.name) {
-            self.transaction_is_same |= field.value.of(bytes) == identity.transaction_id;
+            self.transaction_is_same |= value == identity.transaction_id;
             settings.transaction.mode != OverrideMode::Override
         } else if name.eq_ignore_ascii_case(&settings.request_id.name) {
-            self.request_is_same |= field.value.of(bytes) == identity.request_id;
+            self.request_is_same |= value == identity.request_id;
             settings.request_id.mode != OverrideMode::Override
         } else {
             identity.client_identifier.is_none()
                 || !name.eq_ignore_ascii_case(&settings.client_header)
+        }
+    }
+}
+
+impl Kept {
+    /// Writes the ids beside what was kept, and the client identifier.
+    pub(super) fn write_ids(&self, out: &mut Vec<u8>, identity: &Identity<'_>) {
+        let settings = identity.settings;
+        write_id(
+            out,
+            &settings.transaction,
+            identity.transaction_id,
+            self.transaction_is_same,
+        );
+        write_id(
+            out,
+            &settings.request_id,
+            identity.request_id,
+            self.request_is_same,
+        );
+        if let Some(identifier) = identity.client_identifier {
+            write_field(out, &settings.client_header, identifier);
         }
     }
 }
@@ -289,7 +297,7 @@ fn write_id(out: &mut Vec<u8>, header: &IdHeader, value: &[u8], backend_sent_sam
     }
 }
 
-fn write_length(out: &mut Vec<u8>, length: u64) {
+pub(super) fn write_length(out: &mut Vec<u8>, length: u64) {
     out.extend_from_slice(b"Content-Length: ");
     decimal(out, length);
     out.extend_from_slice(b"\r\n");

@@ -1,5 +1,6 @@
 //! The seam over the runtime: everything that connection code needs of monoio, and nothing else of it is used outside.
 
+mod bell;
 mod clock;
 mod io;
 mod mailbox;
@@ -8,6 +9,7 @@ mod runtime;
 mod socket;
 mod timer;
 
+pub(crate) use bell::{Bell, Ringer, bell};
 pub(crate) use clock::Clock;
 pub(crate) use io::{ReadOutcome, Reader, Writer, accept, tcp};
 pub(crate) use mailbox::{Command, Mailbox, MailboxSender, mailbox};

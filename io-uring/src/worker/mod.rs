@@ -1,8 +1,12 @@
 //! One worker: a thread, its shard, its accept loops.
 
+mod desk;
+mod meter;
 mod registry;
 mod shard;
 
+pub(crate) use desk::Desk;
+pub(crate) use meter::StepMeter;
 pub(crate) use registry::Registry;
 pub(crate) use shard::{Parts, ServerPlace, Shard};
 
@@ -15,8 +19,8 @@ use tracing::{debug, warn};
 
 use crate::connection;
 use crate::driver::{
-    self, Command, DriverKind, Either, Mailbox, TcpListener, TcpStream, accept, race, sleep, spawn,
-    sweep,
+    self, Command, DriverKind, Either, Mailbox, TcpListener, TcpStream, accept, bell, race, sleep,
+    spawn, sweep,
 };
 use crate::listener::take_backlog;
 
@@ -61,6 +65,11 @@ async fn work(start: Start) -> io::Result<Ended> {
     {
         let shard = Rc::clone(&shard);
         spawn(async move { sweep(&shard.timers, shard.clock).await });
+    }
+    {
+        let shard = Rc::clone(&shard);
+        let (ringer, bell) = bell(nonblocking)?;
+        spawn(async move { shard.desk.answer(ringer, bell).await });
     }
     spawn(heartbeat(Rc::clone(&shard)));
 

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tracing::warn;
+use turnpike_core::exchange::Memory;
 use turnpike_core::ident::{IdGenerator, IdText};
 use turnpike_core::lifecycle::Lifecycle;
 use turnpike_core::need::link::WorkerEnd;
@@ -14,11 +15,14 @@ use turnpike_core::report::{PushOutcome, Record, ReportSender};
 use turnpike_core::snapshot::{Snapshot, SnapshotCell};
 use turnpike_core::stats::WorkerStats;
 
-use super::Registry;
+use super::{Desk, Registry, StepMeter};
 use crate::buffer::BufferPool;
 use crate::driver::{Clock, Timers};
 use crate::settings::Settings;
-use crate::upstream::Upstreams;
+use crate::upstream::{Elsewhere, Upstreams};
+
+/// Memories of exchanges with policies that a worker keeps for reuse.
+const MEMORIES_KEPT: usize = 64;
 
 /// What a shard is made of; crosses from the main thread to the worker's.
 pub(crate) struct Parts {
@@ -63,12 +67,19 @@ pub(crate) struct Shard {
     pub(crate) buffers: BufferPool,
     pub(crate) upstreams: Upstreams,
     pub(crate) registry: Registry,
+    /// Where errands are handed in.
+    pub(crate) desk: Desk,
+    /// Counts the steps of policies.
+    pub(crate) meter: StepMeter,
+    /// Origins that policies named.
+    pub(crate) elsewhere: Elsewhere,
     /// Listeners are closed; connections end after their exchange.
     pub(crate) stopping: Cell<bool>,
     snapshots: Arc<SnapshotCell>,
     current: RefCell<Rc<PinnedSnapshot>>,
     reports: RefCell<ReportSender>,
-    link: RefCell<WorkerEnd>,
+    memories: RefCell<Vec<Memory>>,
+    seed: Cell<u64>,
     ids: RefCell<IdGenerator>,
     accept_warned_ms: Cell<u64>,
 }
@@ -83,16 +94,20 @@ impl Shard {
             settings: parts.settings,
             servers: parts.servers,
             lifecycle: parts.lifecycle,
-            stats: parts.stats,
+            stats: Arc::clone(&parts.stats),
             clock,
             timers: Timers::default(),
             buffers: BufferPool::default(),
             registry: Registry::default(),
+            desk: Desk::new(parts.link, Arc::clone(&parts.stats)),
+            meter: StepMeter::new(Arc::clone(&parts.stats)),
+            elsewhere: Elsewhere::default(),
             stopping: Cell::new(false),
             snapshots: parts.snapshots,
             current: RefCell::new(Rc::new(PinnedSnapshot(current))),
             reports: RefCell::new(parts.reports),
-            link: RefCell::new(parts.link),
+            memories: RefCell::default(),
+            seed: Cell::new(parts.seed[0] ^ parts.seed[2].rotate_left(32)),
             ids: RefCell::new(IdGenerator::new(parts.seed)),
             accept_warned_ms: Cell::new(0),
         }
@@ -116,6 +131,28 @@ impl Shard {
     /// A new request id.
     pub(crate) fn next_id(&self) -> IdText {
         self.ids.borrow_mut().next_id(self.settings.id_format)
+    }
+
+    /// Memory for an exchange with policies.
+    pub(crate) fn take_memory(&self) -> Memory {
+        self.memories.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes memory back for the next exchange with policies.
+    pub(crate) fn put_memory(&self, memory: Memory) {
+        let mut memories = self.memories.borrow_mut();
+        if memories.len() < MEMORIES_KEPT {
+            memories.push(memory);
+        }
+    }
+
+    /// A number that starts an exchange's own random numbers (splitmix64): not for secrets.
+    pub(crate) fn next_seed(&self) -> u64 {
+        let state = self.seed.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.seed.set(state);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
     }
 
     /// Hands a record to the control thread, or counts it as dropped.

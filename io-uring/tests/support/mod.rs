@@ -10,18 +10,22 @@ use turnpike_core::definition::{
     EndpointGroup, Engine, ListenerPath, LoadBalancer, Plan, PlanSecurity, Subscriptions,
 };
 use turnpike_core::lifecycle::Lifecycle;
+use turnpike_core::need::link::{ControlEnd, link};
 use turnpike_core::report::{ReportReceiver, ring};
 use turnpike_core::route::{Overlap, RouteTableBuilder};
-use turnpike_core::snapshot::{DeployedApi, Snapshot, SnapshotCell};
+use turnpike_core::snapshot::{DeployedApi, Platform, Snapshot, SnapshotCell};
 use turnpike_core::stats::WorkerStats;
 use turnpike_uring::{Fleet, FleetOptions, WorkerInput};
 
 /// A running worker and its ends.
+#[allow(dead_code, reason = "not every test looks at every end")]
 pub(crate) struct Proxy {
     pub(crate) fleet: Fleet,
     pub(crate) address: SocketAddr,
     pub(crate) reports: ReportReceiver,
     pub(crate) stats: Arc<WorkerStats>,
+    /// Where errands arrive.
+    pub(crate) control: ControlEnd,
 }
 
 fn api(backend: SocketAddr, read_timeout_ms: u32) -> Api {
@@ -86,7 +90,26 @@ fn api(backend: SocketAddr, read_timeout_ms: u32) -> Api {
 }
 
 /// Starts a worker that serves `/orders` from `backend`.
+#[allow(dead_code, reason = "tests with policies change more")]
 pub(crate) fn start(backend: SocketAddr, driver: DriverChoice, read_timeout_ms: u32) -> Proxy {
+    start_with(backend, driver, read_timeout_ms, |_| {})
+}
+
+/// What a test changes before the worker starts.
+pub(crate) struct Setup {
+    pub(crate) config: Config,
+    pub(crate) api: Api,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) platform: Platform,
+}
+
+/// As [`start`], with whatever `change` makes of it.
+pub(crate) fn start_with(
+    backend: SocketAddr,
+    driver: DriverChoice,
+    read_timeout_ms: u32,
+    change: impl FnOnce(&mut Setup),
+) -> Proxy {
     let mut config = Config {
         servers: vec![ServerConfig {
             host: "127.0.0.1".to_owned(),
@@ -96,7 +119,20 @@ pub(crate) fn start(backend: SocketAddr, driver: DriverChoice, read_timeout_ms: 
         ..Config::default()
     };
     config.runtime.driver = driver;
-    let api = Arc::new(api(backend, read_timeout_ms));
+    let mut setup = Setup {
+        config,
+        api: api(backend, read_timeout_ms),
+        subscriptions: Subscriptions::default(),
+        platform: Platform::default(),
+    };
+    change(&mut setup);
+    let Setup {
+        config,
+        api,
+        subscriptions,
+        platform,
+    } = setup;
+    let api = Arc::new(api);
     let mut routes = RouteTableBuilder::new(Overlap::Forbidden);
     routes.add(0, &api.listeners).expect("no conflict");
     let snapshots = Arc::new(SnapshotCell::new());
@@ -104,9 +140,9 @@ pub(crate) fn start(backend: SocketAddr, driver: DriverChoice, read_timeout_ms: 
         revision: 1,
         routes: Arc::new(routes.build()),
         apis: [DeployedApi {
-            platform: Default::default(),
+            platform: Arc::new(platform),
             api,
-            subscriptions: Arc::new(Subscriptions::default()),
+            subscriptions: Arc::new(subscriptions),
         }]
         .into(),
     });
@@ -116,6 +152,7 @@ pub(crate) fn start(backend: SocketAddr, driver: DriverChoice, read_timeout_ms: 
         workers: vec![WorkerPlacement { cpu: None }],
         reason: "test".to_owned(),
     };
+    let (worker, control) = link();
     let fleet = Fleet::start(FleetOptions {
         config: &config,
         plan: &plan,
@@ -123,7 +160,7 @@ pub(crate) fn start(backend: SocketAddr, driver: DriverChoice, read_timeout_ms: 
         lifecycle: Arc::new(Lifecycle::new()),
         inputs: vec![WorkerInput {
             reports: sender,
-            link: turnpike_core::need::link::link().0,
+            link: worker,
             stats: Arc::clone(&stats),
         }],
     })
@@ -134,5 +171,6 @@ pub(crate) fn start(backend: SocketAddr, driver: DriverChoice, read_timeout_ms: 
         address,
         reports,
         stats,
+        control,
     }
 }

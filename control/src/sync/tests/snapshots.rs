@@ -31,7 +31,7 @@ pub(super) fn definition(id: &str) -> Value {
 }
 
 pub(super) fn deployer(cell: &Arc<SnapshotCell>) -> SnapshotDeployer {
-    let context = Arc::new(CompileContext::new(&Config::default()));
+    let context = Arc::new(CompileContext::new(&Config::default(), Default::default()));
     let resolver = Arc::new(Resolver::new(context.connectors.clone()));
     SnapshotDeployer::new(
         context,

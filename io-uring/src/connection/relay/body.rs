@@ -7,10 +7,10 @@ use super::close_chunk;
 use crate::connection::rewrite::ClientFraming;
 
 /// Bytes of a response as they lie in a buffer.
-pub(super) struct Piece {
-    pub(super) buffer: Vec<u8>,
-    pub(super) start: usize,
-    pub(super) end: usize,
+pub(in crate::connection) struct Piece {
+    pub(in crate::connection) buffer: Vec<u8>,
+    pub(in crate::connection) start: usize,
+    pub(in crate::connection) end: usize,
 }
 
 /// Progress through a response body.

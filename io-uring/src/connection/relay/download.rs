@@ -58,26 +58,23 @@ pub(in crate::connection) enum DownloadEnd {
     ClientGone,
 }
 
+/// Why a response body is not in memory.
+pub(in crate::connection) enum NotCollected {
+    /// It is larger than the limit.
+    TooLarge,
+    /// The backend failed in its middle.
+    Failed(Fault),
+}
+
 impl Download<'_> {
     /// Relays the response, head and body.
     pub(in crate::connection) async fn run(&mut self) -> DownloadEnd {
-        let (mut piece, head_end) = match self.read_head().await {
+        let (piece, head_end) = match self.read_head().await {
             Ok(read) => read,
             Err(end) => return end,
         };
         let framing = ClientFraming::of(self.head.body, self.request.1);
-        let keep_alive = self.wants_keep_alive
-            && framing != ClientFraming::UntilClose
-            && self.shared.uploaded.get()
-            && !self.shard.is_draining();
-        self.facts.status = self.head.status;
-        self.facts.ttfb_ns = self
-            .facts
-            .called
-            .map(|called| called.elapsed().as_nanos() as u64);
-        self.shared.answered.set(true);
-        self.upstream_deadline.clear();
-
+        let keep_alive = self.may_keep_alive(framing);
         let mut out = self.shard.buffers.small();
         write_client_head(
             &mut out,
@@ -87,6 +84,27 @@ impl Download<'_> {
             self.identity,
             keep_alive,
         );
+        self.relay(out, piece, head_end, framing, keep_alive).await
+    }
+
+    /// Whether the client's connection may carry another request after a response that is begun now.
+    pub(in crate::connection) fn may_keep_alive(&self, framing: ClientFraming) -> bool {
+        self.wants_keep_alive
+            && framing != ClientFraming::UntilClose
+            && self.shared.uploaded.get()
+            && !self.shard.is_draining()
+    }
+
+    /// Writes the head in `out` and relays the body, which begins at `head_end` of the piece.
+    pub(in crate::connection) async fn relay(
+        &mut self,
+        out: Vec<u8>,
+        mut piece: Piece,
+        head_end: usize,
+        framing: ClientFraming,
+        keep_alive: bool,
+    ) -> DownloadEnd {
+        self.shared.answered.set(true);
         piece.start = head_end;
         let mut body = Body::new(self.head.body, framing);
         let mut received = (piece.end - HEADROOM) as u64;
@@ -105,52 +123,12 @@ impl Download<'_> {
             return end;
         }
         while matches!(progress, Progress::More) {
-            let mut buffer = std::mem::take(&mut piece.buffer);
-            if buffer.capacity() != LARGE_BYTES {
-                self.shard.buffers.put(buffer);
-                buffer = self.shard.buffers.large();
-            }
-            let idle_ms = u64::from(self.connector.options.idle_timeout_ms);
-            self.upstream_deadline.after(
-                &self.shard.timers,
-                self.shard.clock.now_ms(),
-                idle_ms,
-                Cut::Both,
-            );
-            self.upstream.arm(buffer, HEADROOM);
-            let (result, buffer) = self.upstream.read().await;
-            let count = match result {
-                Ok(count) => {
-                    self.shard.stats.upstream_bytes_read.add(count as u64);
-                    received += count as u64;
-                    count
-                }
-                Err(error) => {
-                    self.shard.buffers.put(buffer);
-                    return DownloadEnd::CutShort(Fault::Io(error));
-                }
-            };
-            piece = Piece {
-                start: HEADROOM,
-                end: HEADROOM + count,
-                buffer,
-            };
-            progress = if count == 0 {
-                match body.end(&mut piece) {
-                    Some(progress) if !self.upstream_deadline.has_passed() => progress,
-                    _ => {
-                        self.shard.buffers.put(piece.buffer);
-                        return DownloadEnd::CutShort(Fault::Closed);
-                    }
-                }
-            } else {
-                match body.take(&mut piece) {
-                    Ok(progress) => progress,
-                    Err(error) => {
-                        self.shard.buffers.put(piece.buffer);
-                        return DownloadEnd::CutShort(Fault::Malformed(error));
-                    }
-                }
+            progress = match self
+                .next_piece(&mut piece, &mut body, &mut received, u64::MAX)
+                .await
+            {
+                Ok(progress) => progress,
+                Err(fault) => return DownloadEnd::CutShort(fault),
             };
             self.facts.response_body_bytes = body.payload;
             if let Err(end) = self.write(&mut piece).await {
@@ -160,20 +138,133 @@ impl Download<'_> {
         self.upstream_deadline.clear();
         self.shard.buffers.put(piece.buffer);
         let surplus = matches!(progress, Progress::Done { surplus: true });
-        let reusable = self.head.keep_alive
-            && self.connector.options.keep_alive
-            && !surplus
-            && self.head.body != ResponseBody::UntilClose
-            && self.shared.uploaded.get();
         DownloadEnd::Complete {
             keep_alive,
-            reusable,
+            reusable: self.is_reusable(surplus),
             large: BufferPool::is_large(received),
         }
     }
 
+    /// Reads the whole body, which begins at `head_end` of the piece, into memory: `limit` bytes at most, until `due_ms`. Also says whether
+    /// the backend's connection may be used again.
+    pub(in crate::connection) async fn collect(
+        &mut self,
+        mut piece: Piece,
+        head_end: usize,
+        limit: usize,
+        due_ms: u64,
+    ) -> Result<(Vec<u8>, bool), NotCollected> {
+        let expected = match self.head.body {
+            ResponseBody::Length(length) if length > limit as u64 => {
+                self.shard.buffers.put(piece.buffer);
+                return Err(NotCollected::TooLarge);
+            }
+            ResponseBody::Length(length) => length as usize,
+            _ => piece.end - head_end,
+        };
+        let mut bytes = Vec::with_capacity(expected.min(LARGE_BYTES));
+        piece.start = head_end;
+        // A framing that adds nothing: the payload stays as it is.
+        let mut body = Body::new(self.head.body, ClientFraming::Length);
+        let mut received = (piece.end - HEADROOM) as u64;
+        let mut progress = match body.take(&mut piece) {
+            Ok(progress) => progress,
+            Err(error) => {
+                self.shard.buffers.put(piece.buffer);
+                return Err(NotCollected::Failed(Fault::Malformed(error)));
+            }
+        };
+        loop {
+            let payload = &piece.buffer[piece.start..piece.end];
+            if bytes.len() + payload.len() > limit {
+                self.shard.buffers.put(piece.buffer);
+                return Err(NotCollected::TooLarge);
+            }
+            bytes.extend_from_slice(payload);
+            if let Progress::Done { surplus } = progress {
+                self.upstream_deadline.clear();
+                self.shard.buffers.put(piece.buffer);
+                return Ok((bytes, self.is_reusable(surplus)));
+            }
+            progress = match self
+                .next_piece(&mut piece, &mut body, &mut received, due_ms)
+                .await
+            {
+                Ok(progress) => progress,
+                Err(_)
+                    if self.upstream_deadline.has_passed()
+                        && self.shard.clock.now_ms() >= due_ms =>
+                {
+                    return Err(NotCollected::Failed(Fault::RequestTimeout));
+                }
+                Err(fault) => return Err(NotCollected::Failed(fault)),
+            };
+        }
+    }
+
+    /// Whether the backend's connection may carry another request after a body that was read to its end.
+    pub(in crate::connection) fn is_reusable(&self, surplus: bool) -> bool {
+        self.head.keep_alive
+            && self.connector.options.keep_alive
+            && !surplus
+            && self.head.body != ResponseBody::UntilClose
+            && self.shared.uploaded.get()
+    }
+
+    /// Reads the next piece of the body in place of the last one. The backend may be silent for its idle time-out, and until `due_ms`.
+    async fn next_piece(
+        &mut self,
+        piece: &mut Piece,
+        body: &mut Body,
+        received: &mut u64,
+        due_ms: u64,
+    ) -> Result<Progress, Fault> {
+        let mut buffer = std::mem::take(&mut piece.buffer);
+        if buffer.capacity() != LARGE_BYTES {
+            self.shard.buffers.put(buffer);
+            buffer = self.shard.buffers.large();
+        }
+        let silent_until_ms = match self.connector.options.idle_timeout_ms {
+            0 => u64::MAX,
+            idle_ms => self.shard.clock.now_ms() + u64::from(idle_ms),
+        };
+        self.upstream_deadline
+            .set(&self.shard.timers, silent_until_ms.min(due_ms), Cut::Both);
+        self.upstream.arm(buffer, HEADROOM);
+        let (result, buffer) = self.upstream.read().await;
+        let count = match result {
+            Ok(count) => {
+                self.shard.stats.upstream_bytes_read.add(count as u64);
+                *received += count as u64;
+                count
+            }
+            Err(error) => {
+                self.shard.buffers.put(buffer);
+                return Err(Fault::Io(error));
+            }
+        };
+        *piece = Piece {
+            start: HEADROOM,
+            end: HEADROOM + count,
+            buffer,
+        };
+        if count == 0 {
+            return match body.end(piece) {
+                Some(progress) if !self.upstream_deadline.has_passed() => Ok(progress),
+                _ => {
+                    self.shard.buffers.put(std::mem::take(&mut piece.buffer));
+                    Err(Fault::Closed)
+                }
+            };
+        }
+        body.take(piece).map_err(|error| {
+            self.shard.buffers.put(std::mem::take(&mut piece.buffer));
+            Fault::Malformed(error)
+        })
+    }
+
     /// Reads up to a final response head, relaying interim ones. Returns the bytes received, and where the head ends in them.
-    async fn read_head(&mut self) -> Result<(Piece, usize), DownloadEnd> {
+    pub(in crate::connection) async fn read_head(&mut self) -> Result<(Piece, usize), DownloadEnd> {
         let head_bytes_max = self.connector.options.response_head_bytes_max as usize;
         let mut scanner = HeadScanner::default();
         let mut interims = 0;
@@ -189,6 +280,12 @@ impl Download<'_> {
                             return Err(DownloadEnd::Failed(Fault::Malformed(error_text(error))));
                         }
                         if !self.head.is_interim() {
+                            self.facts.status = self.head.status;
+                            self.facts.ttfb_ns = self
+                                .facts
+                                .called
+                                .map(|called| called.elapsed().as_nanos() as u64);
+                            self.upstream_deadline.clear();
                             let piece = Piece {
                                 start,
                                 end: buffer.len(),

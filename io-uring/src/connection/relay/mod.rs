@@ -8,8 +8,9 @@ use std::cell::Cell;
 
 use turnpike_core::http::chunked::{CHUNK_END, LAST_CHUNK, frame};
 
-pub(super) use download::{Download, DownloadEnd};
-pub(super) use upload::{Remaining, Upload, UploadEnd, watch};
+pub(super) use body::Piece;
+pub(super) use download::{Download, DownloadEnd, NotCollected};
+pub(super) use upload::{Remaining, Upload, UploadEnd, next_piece, watch};
 
 /// What both directions of an exchange tell each other.
 #[derive(Debug, Default)]

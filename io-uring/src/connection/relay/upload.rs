@@ -15,6 +15,8 @@ pub(in crate::connection) enum Remaining {
     Nothing,
     Length(u64),
     Chunked(ChunkedDecoder),
+    /// These bytes, which are in memory and not the client's to send.
+    Memory(Vec<u8>),
 }
 
 /// The direction from the client to the backend. Once the body is through, it watches the client.
@@ -56,13 +58,22 @@ impl Upload<'_> {
     /// `Ok(false)`: the backend's connection failed.
     async fn relay(&mut self) -> Result<bool, UploadEnd> {
         loop {
-            if matches!(self.remaining, Remaining::Nothing | Remaining::Length(0)) {
-                return Ok(true);
+            match &mut self.remaining {
+                Remaining::Nothing | Remaining::Length(0) => return Ok(true),
+                Remaining::Memory(bytes) => {
+                    let bytes = std::mem::take(bytes);
+                    let length = bytes.len();
+                    self.remaining = Remaining::Nothing;
+                    self.shard.stats.upstream_bytes_written.add(length as u64);
+                    let (result, _) = self.upstream.write_all(bytes, 0..length).await;
+                    return Ok(result.is_ok());
+                }
+                Remaining::Length(_) | Remaining::Chunked(_) => {}
             }
             let (mut buffer, offset) = self.next_piece().await?;
             let received = buffer.len() - offset;
             let written = match &mut self.remaining {
-                Remaining::Nothing => return Ok(true),
+                Remaining::Nothing | Remaining::Memory(_) => return Ok(true),
                 Remaining::Length(left) => {
                     let taken = (*left).min(received as u64) as usize;
                     *left -= taken as u64;
@@ -141,35 +152,48 @@ impl Upload<'_> {
         self.upstream.write_all(buffer, start..end).await
     }
 
-    /// The next bytes from the client, and where they begin in their buffer.
     async fn next_piece(&mut self) -> Result<(Vec<u8>, usize), UploadEnd> {
-        if !self.input.ahead.is_empty() {
-            return Ok((std::mem::take(&mut self.input.ahead), 0));
-        }
-        if self.input.ended {
-            return Err(UploadEnd::ClientAborted);
-        }
-        self.client_deadline.after(
-            &self.shard.timers,
-            self.shard.clock.now_ms(),
+        next_piece(
+            self.shard,
+            self.client,
+            self.client_deadline,
+            self.input,
             self.timeout_ms,
-            Cut::Both,
-        );
-        if !self.client.is_armed() {
-            self.client.arm(self.shard.buffers.large(), HEADROOM);
+        )
+        .await
+        .ok_or(UploadEnd::ClientAborted)
+    }
+}
+
+/// The next bytes of a request body, and where they begin in their buffer; `None` when the client sends no more.
+pub(in crate::connection) async fn next_piece(
+    shard: &Shard,
+    client: &mut Reader,
+    client_deadline: &Deadline,
+    input: &mut Input,
+    timeout_ms: u64,
+) -> Option<(Vec<u8>, usize)> {
+    if !input.ahead.is_empty() {
+        return Some((std::mem::take(&mut input.ahead), 0));
+    }
+    if input.ended {
+        return None;
+    }
+    client_deadline.after(&shard.timers, shard.clock.now_ms(), timeout_ms, Cut::Both);
+    if !client.is_armed() {
+        client.arm(shard.buffers.large(), HEADROOM);
+    }
+    let offset = client.offset();
+    let (result, buffer) = client.read().await;
+    match result {
+        Ok(count) if count > 0 => {
+            shard.stats.bytes_read.add(count as u64);
+            Some((buffer, offset))
         }
-        let offset = self.client.offset();
-        let (result, buffer) = self.client.read().await;
-        match result {
-            Ok(count) if count > 0 => {
-                self.shard.stats.bytes_read.add(count as u64);
-                Ok((buffer, offset))
-            }
-            Ok(_) | Err(_) => {
-                self.shard.buffers.put(buffer);
-                self.input.ended = true;
-                Err(UploadEnd::ClientAborted)
-            }
+        Ok(_) | Err(_) => {
+            shard.buffers.put(buffer);
+            input.ended = true;
+            None
         }
     }
 }
@@ -204,7 +228,7 @@ pub(in crate::connection) async fn watch(shard: &Shard, client: &mut Reader, inp
 
 impl Input {
     /// Keeps bytes beyond the end of the body: the beginning of the next request.
-    fn keep_ahead(&mut self, surplus: &[u8]) {
+    pub(in crate::connection) fn keep_ahead(&mut self, surplus: &[u8]) {
         if !surplus.is_empty() {
             self.ahead = surplus.to_vec();
         }

@@ -1,0 +1,536 @@
+//! The call of the backend: target, connection, both bodies, repetition on another connection when a pooled one had died.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use turnpike_core::definition::{Connector, Endpoint, Origin, Target, TargetError, Wish};
+use turnpike_core::el::{Template, Value};
+use turnpike_core::error::{ErrorKey, Failure};
+use turnpike_core::exchange::{Body, Call, Exchange};
+use turnpike_core::flow::Next;
+use turnpike_core::http::chunked::ChunkError;
+use turnpike_core::http::{Method, RequestBody};
+use turnpike_core::need::{Answer, Errand};
+
+use super::converse::{Converse, Ended};
+use super::drive::within;
+use super::head::{Outgoing, write_backend_head};
+use super::{Chain, ClientBody, Context};
+use crate::buffer::LARGE_BYTES;
+use crate::connection::forward::{FirstPiece, acquire, both_ways, is_complete};
+use crate::connection::record::Facts;
+use crate::connection::relay::{Download, DownloadEnd, Remaining, Shared, Upload, UploadEnd};
+use crate::connection::rewrite::Identity;
+use crate::connection::{After, Connection};
+use crate::driver::{Cut, Either};
+use crate::upstream::{Fault, Found, Lease};
+
+/// How a call ended.
+pub(super) enum Called {
+    /// The chain goes on.
+    Next(Next),
+    /// The client has its answer, or cannot get one any more.
+    Over(After),
+    /// The client is gone.
+    Gone(ErrorKey),
+    /// The client's chunks are malformed, and nothing was answered yet.
+    BadRequest(Box<str>),
+}
+
+/// Where a request goes.
+struct Destination<'a> {
+    endpoint: &'a Endpoint,
+    /// Of an origin that is not the endpoint's own.
+    elsewhere: Option<Arc<Connector>>,
+    method: Method,
+    /// Where the path begins in the URI.
+    path_start: usize,
+}
+
+impl Destination<'_> {
+    fn connector(&self) -> &Arc<Connector> {
+        self.elsewhere.as_ref().unwrap_or(&self.endpoint.connector)
+    }
+}
+
+/// One call. It holds what it needs once: every future that is given the same again would hold it once more, in the task of the connection.
+pub(super) struct Caller<'x, 'i, 'a> {
+    pub(super) connection: &'x mut Connection,
+    pub(super) context: &'x Context<'a>,
+    pub(super) chain: &'x mut Chain<'a>,
+    pub(super) identity: &'x Identity<'i>,
+    pub(super) client: &'x mut ClientBody,
+    /// What came with the head.
+    pub(super) body: &'x mut [u8],
+    /// Receives the absolute URI called.
+    pub(super) uri: &'x mut Vec<u8>,
+    pub(super) facts: &'x mut Facts,
+}
+
+impl<'a> Caller<'_, '_, 'a> {
+    /// Calls the backend and goes on with the chain, at most until the client has its answer.
+    pub(super) async fn call(&mut self) -> Called {
+        if self.streams() && *self.client != ClientBody::Unread {
+            let failure = Failure::internal().because("the request body cannot be sent twice");
+            return fail(self.chain, failure);
+        }
+        self.chain.bodiless = None;
+        self.chain.received_status = 0;
+        self.uri.clear();
+        let destination = match destination(self.chain, self.uri) {
+            Ok((destination, None)) => destination,
+            Ok((destination, Some(host))) => {
+                match Box::pin(look_up(self.chain, destination, host, self.uri)).await {
+                    Ok(destination) => destination,
+                    Err(next) => return Called::Next(next),
+                }
+            }
+            Err(failure) => return fail(self.chain, failure),
+        };
+        self.chain.exchange.endpoint = Some(destination.endpoint);
+        if destination.endpoint.follow_redirects {
+            let called = String::from_utf8_lossy(self.uri).into_owned();
+            self.chain.exchange.called_uri = called;
+        }
+        // Read before the body is decoded in place: only a body that is here completely can be sent twice.
+        let repeatable = destination.method.is_idempotent()
+            && (!self.streams() || is_complete(self.context.head.body, self.body));
+        let mut fresh = false;
+        loop {
+            match self.attempt(&destination, fresh, repeatable).await {
+                Attempted::Called(called) => return called,
+                Attempted::Stale => {
+                    self.context.shard.stats.upstream_retries.add(1);
+                    fresh = true;
+                }
+                Attempted::Failed(fault) => {
+                    self.context.shard.stats.upstream_errors.add(1);
+                    if matches!(fault, Fault::RequestTimeout) {
+                        return Called::Next(self.chain.time_out());
+                    }
+                    let engine = self.context.deployed.api.engine;
+                    return fail(self.chain, fault.into_failure(engine));
+                }
+            }
+        }
+    }
+
+    /// Whether the client's body is passed on as it comes.
+    fn streams(&self) -> bool {
+        self.chain.exchange.request.body.is_streaming()
+    }
+}
+
+fn fail(chain: &mut Chain<'_>, failure: Failure) -> Called {
+    chain.exchange.call = Call::Failed(Box::new(failure));
+    Called::Next(chain.called())
+}
+
+/// Decides where the request goes, and writes the absolute URI. Also names the host that must be looked up first.
+fn destination<'a>(
+    chain: &Chain<'a>,
+    uri: &mut Vec<u8>,
+) -> Result<(Destination<'a>, Option<Box<str>>), Failure> {
+    let exchange = &chain.exchange;
+    let redirect = exchange.redirect.as_ref().zip(exchange.endpoint);
+    let method = match redirect {
+        Some((redirect, _)) => redirect.method,
+        None => method(exchange)?,
+    };
+    let wished = wished_endpoint(exchange)?;
+    let wish = Wish {
+        endpoint: wished.as_deref(),
+        replaces_path: exchange
+            .attributes
+            .gateway("request.endpoint.override")
+            .is_some_and(|value| value.to_bool() == Ok(Some(true))),
+    };
+    let api = exchange.api;
+    let target = match redirect {
+        Some((redirect, endpoint)) => Target::redirected(endpoint, &redirect.url),
+        None => Target::choose(api, wish),
+    };
+    let target = target.map_err(|error| refused(exchange, error))?;
+    let request = &exchange.request;
+    let path_start = target
+        .write_uri(uri, request.path_info(), &request.query)
+        .map_err(|error| refused(exchange, error))?;
+    let shard = chain.shard;
+    let mut destination = Destination {
+        endpoint: target.endpoint,
+        elsewhere: None,
+        method,
+        path_start,
+    };
+    let Some(origin) = target.elsewhere() else {
+        return Ok((destination, None));
+    };
+    let connector = &target.endpoint.connector;
+    match shard
+        .elsewhere
+        .find(connector, &origin, shard.clock.now_ms())
+    {
+        Found::Ready(connector) => {
+            destination.elsewhere = Some(connector);
+            Ok((destination, None))
+        }
+        Found::LookUp => Ok((destination, Some(origin.host.into()))),
+    }
+}
+
+/// The method, or what the attribute `request.method` puts in its place.
+fn method(exchange: &Exchange<'_>) -> Result<Method, Failure> {
+    let overridden = match exchange.attributes.gateway("request.method") {
+        None | Some(Value::Null) => return Ok(exchange.request.method),
+        Some(value) => value
+            .as_text()
+            .map(|text| Method::of(text.to_ascii_uppercase().as_bytes())),
+    };
+    match overridden {
+        None | Some(Method::Other | Method::Connect) => {
+            Err(Failure::of(ErrorKey::InvalidHttpMethod))
+        }
+        Some(method) => Ok(method),
+    }
+}
+
+/// The attribute `request.endpoint`, evaluated when it holds an expression.
+fn wished_endpoint(exchange: &Exchange<'_>) -> Result<Option<Box<str>>, Failure> {
+    let Some(value) = exchange.attributes.gateway("request.endpoint") else {
+        return Ok(None);
+    };
+    let Some(written) = value.as_text() else {
+        return Ok(None);
+    };
+    let template = Template::new(written);
+    match template.eval_text(exchange) {
+        Ok(text) => Ok(text.map(Into::into)),
+        Err(error) => Err(Failure::internal().because(format!("{written}: {error}"))),
+    }
+}
+
+/// The failure of a request that cannot be sent anywhere (contract request-lifecycle 8.1, 8.6).
+fn refused(exchange: &Exchange<'_>, error: TargetError) -> Failure {
+    match error {
+        TargetError::NoEndpoint => Fault::NoEndpoint.into_failure(exchange.api.engine),
+        TargetError::Invalid(_) if exchange.api.engine.is_v2() => {
+            Failure::status(400).because(error.to_string())
+        }
+        TargetError::Invalid(_) => Failure::internal().because(error.to_string()),
+    }
+}
+
+/// Looks up the host of an origin that a policy named. `Err` is what the chain goes on with when its time is over meanwhile.
+async fn look_up<'a>(
+    chain: &mut Chain<'a>,
+    mut destination: Destination<'a>,
+    host: Box<str>,
+    uri: &[u8],
+) -> Result<Destination<'a>, Next> {
+    let shard = chain.shard;
+    let due_ms = chain.due_ms();
+    let answer = match shard.desk.send(Errand::Resolve { host }) {
+        Some(waiting) => within(shard, due_ms, pin!(waiting.answer())).await,
+        None => Some(Answer::Refused),
+    };
+    let addresses = match answer {
+        Some(Answer::Addresses(addresses)) => addresses,
+        Some(_) => Vec::new(),
+        None => return Err(chain.time_out()),
+    };
+    let written = String::from_utf8_lossy(&uri[..destination.path_start]);
+    let now_ms = shard.clock.now_ms();
+    destination.elsewhere = Origin::parse(&written).map(|origin| {
+        let connector = &destination.endpoint.connector;
+        shard
+            .elsewhere
+            .learn(connector, &origin, &addresses, now_ms)
+    });
+    Ok(destination)
+}
+
+/// How one attempt ended.
+enum Attempted {
+    Called(Called),
+    /// No response head came.
+    Failed(Fault),
+    /// The pooled connection had died before it answered: the request may be sent again.
+    Stale,
+}
+
+impl<'a> Caller<'_, '_, 'a> {
+    async fn attempt(
+        &mut self,
+        destination: &Destination<'a>,
+        fresh: bool,
+        repeatable: bool,
+    ) -> Attempted {
+        let shard = self.context.shard;
+        let head = self.context.head;
+        let connector = destination.connector();
+        let streams = self.streams();
+        let request_deadline_ms = self.chain.due_ms();
+        let asked = Instant::now();
+        let now_ms = shard.clock.now_ms();
+        let limit_ms = |limit_ms: u64| match limit_ms {
+            0 => u64::MAX,
+            limit_ms => now_ms.saturating_add(limit_ms),
+        };
+        let answer_due_ms = request_deadline_ms
+            .min(limit_ms(connector.options.read_timeout_ms.into()))
+            .min(limit_ms(self.chain.exchange.attempt_timeout_ms));
+        // The client may have more to send than is read now: then its silence says nothing.
+        let watches = !streams && *self.client != ClientBody::Broken;
+        let left_ms = answer_due_ms.saturating_sub(now_ms);
+        let acquired = acquire(shard, self.connection, connector, fresh, watches, left_ms).await;
+        let lease = match acquired {
+            Ok(Some(lease)) => lease,
+            Ok(None) => return self.gone(ErrorKey::ClientAbortedDuringRequestError),
+            Err(Fault::ConnectTimeout) if shard.clock.now_ms() >= request_deadline_ms => {
+                return Attempted::Failed(Fault::RequestTimeout);
+            }
+            Err(fault) => return Attempted::Failed(fault),
+        };
+        let Lease {
+            mut upstream,
+            reused,
+            immediate,
+        } = lease;
+        // An idle connection is there at once: only waiting and connecting take time worth measuring.
+        let called = if immediate { asked } else { Instant::now() };
+        self.facts.called = Some(called);
+        self.facts.connect_ns = Some((called - asked).as_nanos() as u64);
+        shard.stats.upstream_requests.add(1);
+
+        let (out, first) = match self.first_piece(destination) {
+            Ok(written) => written,
+            Err(error) => return bad_request(error),
+        };
+        if streams {
+            *self.client = ClientBody::Broken;
+            self.connection.input.holds_next = first.used < self.body.len();
+        }
+        upstream
+            .deadline
+            .set(&shard.timers, answer_due_ms, Cut::Both);
+        let length = out.len();
+        let (result, out) = upstream.writer.write_all(out, 0..length).await;
+        shard.buffers.put(out);
+        shard.stats.upstream_bytes_written.add(length as u64);
+        if let Err(error) = result {
+            let fault = match upstream.deadline.has_passed() {
+                true if shard.clock.now_ms() >= request_deadline_ms => Fault::RequestTimeout,
+                true => Fault::ReadTimeout,
+                false => Fault::Io(error),
+            };
+            return self.failed(fault, reused && repeatable);
+        }
+
+        let shared = Shared::default();
+        shared
+            .uploaded
+            .set(matches!(first.remaining, Remaining::Nothing));
+        shared.request_body_bytes.set(first.payload);
+        let timeout_ms = shard.settings.servers[self.connection.server].body_timeout_ms;
+        let Connection {
+            reader,
+            writer,
+            input,
+            deadline,
+            ..
+        } = &mut *self.connection;
+        let wants_keep_alive = head.keep_alive && !input.ended;
+        let ended = {
+            let mut upload = Upload {
+                shard,
+                shared: &shared,
+                client: reader,
+                client_deadline: deadline,
+                input,
+                upstream: &mut upstream.writer,
+                remaining: first.remaining,
+                timeout_ms,
+            };
+            let download = Download {
+                shard,
+                shared: &shared,
+                connector,
+                upstream: &mut upstream.reader,
+                upstream_deadline: &upstream.deadline,
+                head: &mut upstream.head,
+                client: writer,
+                client_deadline: deadline,
+                request: (destination.method, head.version),
+                wants_keep_alive,
+                expects_continue: head.expects_continue && streams,
+                identity: self.identity,
+                facts: self.facts,
+                request_deadline_ms,
+                timeout_ms,
+            };
+            let mut converse = Converse {
+                download,
+                chain: self.chain,
+                context: self.context,
+                identity: self.identity,
+            };
+            // Pinned where they are made: both are large, and would be copied on their way into a combinator.
+            let mut upload = pin!(upload.run());
+            let mut converse = pin!(converse.run());
+            both_ways(&shared, upload.as_mut(), converse.as_mut()).await
+        };
+        if streams {
+            self.facts.request_body_bytes = shared.request_body_bytes.get();
+            if shared.uploaded.get() {
+                *self.client = ClientBody::Read(first.used);
+            }
+        }
+        let now = Instant::now();
+        self.facts.endpoint_ns = Some((now - called).as_nanos() as u64);
+        let ttfb_ns = self.facts.ttfb_ns.unwrap_or_default();
+        match ended {
+            Either::Second(Ended::Next {
+                next,
+                reusable,
+                large,
+            }) => {
+                // A body that was on its way is not waited for any more.
+                self.connection.deadline.clear();
+                shard.stats.upstream_time_ns_sum.add(ttfb_ns);
+                if reusable && shared.uploaded.get() {
+                    shard.upstreams.release(upstream, &shard.buffers, large);
+                }
+                Attempted::Called(Called::Next(next))
+            }
+            Either::Second(Ended::Relayed(DownloadEnd::Complete {
+                keep_alive,
+                reusable,
+                large,
+            })) => {
+                self.facts.ended = Some(now);
+                shard.stats.upstream_time_ns_sum.add(ttfb_ns);
+                if reusable {
+                    shard.upstreams.release(upstream, &shard.buffers, large);
+                }
+                Attempted::Called(Called::Over(if keep_alive && shared.uploaded.get() {
+                    After::KeepAlive
+                } else {
+                    After::Close
+                }))
+            }
+            Either::Second(Ended::Relayed(DownloadEnd::Failed(fault))) => {
+                if self.chain.received_status != 0 {
+                    // Its head was fine, and the chain has seen it: the body cannot be read from its very beginning.
+                    return Attempted::Called(Called::Next(super::converse::give_up(
+                        self.chain, fault,
+                    )));
+                }
+                self.failed(fault, reused && repeatable && shared.uploaded.get())
+            }
+            Either::Second(Ended::Relayed(DownloadEnd::CutShort(fault))) => {
+                shard.stats.upstream_errors.add(1);
+                self.facts.ended = Some(now);
+                self.facts.error_key = ErrorKey::GatewayClientStreamEndedEarly.as_str().into();
+                self.facts.error_message = Some(fault.to_string().into());
+                self.cut()
+            }
+            Either::Second(Ended::Relayed(DownloadEnd::ClientGone)) => {
+                self.gone(ErrorKey::ClientAbortedDuringResponseError)
+            }
+            Either::First(UploadEnd::ClientAborted) => {
+                self.gone(if self.chain.received_status != 0 {
+                    ErrorKey::ClientAbortedDuringResponseError
+                } else {
+                    ErrorKey::ClientAbortedDuringRequestError
+                })
+            }
+            Either::First(UploadEnd::BadChunk(_)) if shared.answered.get() => self.cut(),
+            Either::First(UploadEnd::BadChunk(error)) => bad_request(error),
+        }
+    }
+
+    /// The head for the backend, and what is here of the body.
+    fn first_piece(
+        &mut self,
+        destination: &Destination<'a>,
+    ) -> Result<(Vec<u8>, FirstPiece), ChunkError> {
+        let streams = self.streams();
+        let shard = self.context.shard;
+        let received = self.context.head.body;
+        let request = &self.chain.exchange.request;
+        let (content, framing) = match &request.body {
+            Body::Streaming => (&[][..], received),
+            Body::Buffered(content) => (&**content, RequestBody::Length(content.len() as u64)),
+            // A client that sent a body, be it an empty one, gets none announced away.
+            Body::None if request.framing == RequestBody::None => (&[][..], RequestBody::None),
+            Body::None => (&[][..], RequestBody::Length(0)),
+        };
+        let mut out = if (streams && !self.body.is_empty()) || !content.is_empty() {
+            shard.buffers.large()
+        } else {
+            shard.buffers.small()
+        };
+        // A proxy in front of a backend without TLS is asked for the whole address.
+        let target_start = match destination.connector().asks_proxy() {
+            Some(_) => 0,
+            None => destination.path_start,
+        };
+        let outgoing = Outgoing {
+            method: destination.method,
+            target: &self.uri[target_start..],
+            endpoint: destination.endpoint,
+            connector: destination.connector(),
+            framing,
+            streams,
+        };
+        write_backend_head(&mut out, &self.chain.exchange, &outgoing);
+        if streams {
+            let first = FirstPiece::write(received, self.body, &mut out)?;
+            return Ok((out, first));
+        }
+        let taken = content.len().min(LARGE_BYTES.saturating_sub(out.len()));
+        out.extend_from_slice(&content[..taken]);
+        let rest = &content[taken..];
+        // A copy: the body stays in the exchange, for policies and for another attempt.
+        let remaining = if rest.is_empty() {
+            Remaining::Nothing
+        } else {
+            Remaining::Memory(rest.to_vec())
+        };
+        Ok((
+            out,
+            FirstPiece {
+                remaining,
+                payload: 0,
+                used: 0,
+            },
+        ))
+    }
+
+    fn failed(&mut self, fault: Fault, may_repeat: bool) -> Attempted {
+        if may_repeat && fault.is_stale_connection() {
+            if self.streams() {
+                // Nothing but what came with the head was sent: it is all still there.
+                *self.client = ClientBody::Unread;
+            }
+            Attempted::Stale
+        } else {
+            Attempted::Failed(fault)
+        }
+    }
+
+    fn gone(&self, key: ErrorKey) -> Attempted {
+        Attempted::Called(Called::Gone(key))
+    }
+
+    /// Ends a response in its middle. A body that ends with its connection looks complete unless that is reset.
+    fn cut(&self) -> Attempted {
+        self.connection.deadline.reset();
+        Attempted::Called(Called::Over(After::Abort))
+    }
+}
+
+fn bad_request(error: ChunkError) -> Attempted {
+    Attempted::Called(Called::BadRequest(error.to_string().into()))
+}
