@@ -274,7 +274,9 @@ impl Scope<'_> {
     fn processing(&mut self, plans: &[turnpike_core::definition::Plan]) -> Processing {
         Processing {
             match_required: self.match_required,
-            properties: self.properties.clear(&mut self.notes),
+            properties: turnpike_core::definition::Properties(
+                self.properties.clear(&mut self.notes),
+            ),
             needs_chain: plans.iter().any(|plan| {
                 !matches!(
                     plan.security,

@@ -6,6 +6,7 @@
 mod balance;
 mod endpoint;
 mod plan;
+mod properties;
 mod target;
 
 pub use balance::{Balancing, LoadBalancer};
@@ -14,9 +15,9 @@ pub use endpoint::{
     EndpointGroup, ForwardProxy, ProxyKind, TlsSettings,
 };
 pub use plan::{ApiKey, ApiKeyPlan, ApiKeySource, Plan, PlanSecurity, Subscription, Subscriptions};
+pub use properties::Properties;
 pub use target::{Origin, Target, TargetError, URI_BYTES_MAX, Wish};
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::flow::{Cors, FlowSet, PathMapping, PathParameterSet, ResponseTemplates, Step};
@@ -84,7 +85,7 @@ pub struct Api {
 }
 
 /// What happens to a request besides routing and forwarding.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Processing {
     /// Flows of the API.
     pub flows: FlowSet,
@@ -94,8 +95,8 @@ pub struct Processing {
     pub cors: Option<Box<Cors>>,
     /// Response templates.
     pub templates: ResponseTemplates,
-    /// Properties, for expressions; values as written.
-    pub properties: BTreeMap<Box<str>, Box<str>>,
+    /// Properties, for expressions.
+    pub properties: Properties,
     /// Path mappings of the analytics.
     pub path_mappings: Box<[PathMapping]>,
     /// Flow paths with parameters, of the API and of every plan.
@@ -104,23 +105,6 @@ pub struct Processing {
     pub redirects: Option<Box<Step>>,
     /// Some plan or flow needs the chain of policies even where no flow does: a JWT plan, a selection rule, CORS, templates.
     pub needs_chain: bool,
-}
-
-// Properties are decrypted: only their names are shown.
-impl std::fmt::Debug for Processing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Processing")
-            .field("flows", &self.flows)
-            .field("match_required", &self.match_required)
-            .field("cors", &self.cors)
-            .field("templates", &self.templates)
-            .field("properties", &self.properties.keys())
-            .field("path_mappings", &self.path_mappings)
-            .field("path_parameters", &self.path_parameters)
-            .field("redirects", &self.redirects)
-            .field("needs_chain", &self.needs_chain)
-            .finish()
-    }
 }
 
 impl Api {

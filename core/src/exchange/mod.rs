@@ -9,17 +9,19 @@ mod headers;
 mod request;
 mod response;
 mod scope;
+mod ssl;
 
 pub use attributes::{ATTRIBUTE_PREFIX, ATTRIBUTES_MAX, Attributes};
 pub use body::Body;
 pub use headers::{
     HEADER_TEXT_BYTES_MAX, HeaderError, HeaderField, Headers, is_field_value, is_token,
 };
-pub use request::{ClientCertificate, QUERY_BYTES_MAX, Request};
+pub use request::{ClientCertificate, PathParameterValues, QUERY_BYTES_MAX, Request};
 pub use response::Response;
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use crate::definition::{Api, Endpoint, Plan, Subscription, Subscriptions};
 use crate::el::Value;
@@ -140,8 +142,8 @@ pub struct Exchange<'a> {
     pub carry: Carry,
     /// The time, Unix milliseconds: set by the worker whenever it drives the chain.
     pub now_ms: u64,
-    /// Random bits for policies that need some: changes whenever it is asked through [`Exchange::random`].
-    pub seed: u64,
+    /// Random bits for policies and expressions that need some: changes whenever it is asked through [`Exchange::random`].
+    pub seed: Cell<u64>,
 }
 
 impl<'a> Exchange<'a> {
@@ -183,7 +185,7 @@ impl<'a> Exchange<'a> {
             body_limit: None,
             carry: None,
             now_ms: 0,
-            seed: 0,
+            seed: Cell::new(0),
         }
     }
 
@@ -212,12 +214,12 @@ impl<'a> Exchange<'a> {
     }
 
     /// 64 random bits (xorshift64*): not for secrets.
-    pub fn random(&mut self) -> u64 {
-        let mut state = self.seed | 1;
+    pub fn random(&self) -> u64 {
+        let mut state = self.seed.get() | 1;
         state ^= state >> 12;
         state ^= state << 25;
         state ^= state >> 27;
-        self.seed = state;
+        self.seed.set(state);
         state.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 }

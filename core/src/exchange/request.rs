@@ -1,7 +1,9 @@
 //! The request of an exchange.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
+use super::ssl::Ssl;
 use super::{Body, Headers};
 use crate::http::{Method, RequestBody, Version, query};
 
@@ -13,6 +15,24 @@ pub const QUERY_BYTES_MAX: usize = 64 * 1_024;
 pub struct ClientCertificate {
     /// The certificate, DER.
     pub der: Box<[u8]>,
+}
+
+/// Parameters of flow paths, name and value.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PathParameterValues(pub Vec<(String, String)>);
+
+impl std::ops::Deref for PathParameterValues {
+    type Target = Vec<(String, String)>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for PathParameterValues {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
 }
 
 /// The request, as policies see and change it. Reused from exchange to exchange.
@@ -57,9 +77,11 @@ pub struct Request {
     /// Arrival, Unix milliseconds.
     pub timestamp_ms: u64,
     /// Parameters of flow paths, name and value.
-    pub path_parameters: Vec<(String, String)>,
+    pub path_parameters: PathParameterValues,
     /// The client's certificate.
     pub certificate: Option<ClientCertificate>,
+    /// What expressions see of the certificate, once they asked.
+    ssl: OnceCell<Box<Ssl>>,
 }
 
 impl Request {
@@ -90,6 +112,18 @@ impl Request {
         self.timestamp_ms = 0;
         self.path_parameters.clear();
         self.certificate = None;
+        self.ssl.take();
+    }
+
+    /// What expressions see of the client's certificate.
+    pub(super) fn ssl(&self) -> &Ssl {
+        self.ssl.get_or_init(|| {
+            let der = self
+                .certificate
+                .as_ref()
+                .map(|certificate| &*certificate.der);
+            Box::new(Ssl::of(&self.remote, der))
+        })
     }
 
     /// The path below the context path: empty, or beginning with `/`.

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::{ATTRIBUTE_PREFIX, Body, Exchange, Request, Response};
-use crate::definition::{Api, Subscription};
-use crate::el::{Lookup, Object, Scope, Value};
+use super::{ATTRIBUTE_PREFIX, Body, Exchange, PathParameterValues, Request, Response};
+use crate::definition::{Api, Properties, Subscription};
+use crate::el::{ElError, Lookup, MultiLookup, Object, Scope, Value, json_content, xml_to_value};
 use crate::http::Version;
 use crate::snapshot::NodeFacts;
 
@@ -26,6 +26,14 @@ impl Scope for Exchange<'_> {
             _ => Value::Null,
         }
     }
+
+    fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    fn random(&self) -> u64 {
+        Exchange::random(self)
+    }
 }
 
 impl Exchange<'_> {
@@ -33,12 +41,12 @@ impl Exchange<'_> {
     /// left out.
     pub fn attribute(&self, name: &str) -> Value<'_> {
         if let Some(value) = self.attributes.get(name) {
-            return value.clone();
+            return value.lend();
         }
         match name.strip_prefix(ATTRIBUTE_PREFIX) {
             Some(own) => self.own_attribute(own),
             None => match self.attributes.gateway(name) {
-                Some(value) => value.clone(),
+                Some(value) => value.lend(),
                 None => self.own_attribute(name),
             },
         }
@@ -146,9 +154,50 @@ impl Object for Request {
             "timestamp" => Value::Long(self.timestamp_ms as i64),
             "remoteAddress" => Value::text(&self.remote),
             "localAddress" => Value::text(&self.local),
+            "params" => Value::Params(self),
+            "pathParams" => Value::Params(&self.path_parameters),
             "content" => content(&self.body),
+            "jsonContent" => json_content(self.body.bytes().unwrap_or_default()),
+            "xmlContent" => xml_content(&self.body),
+            "ssl" => Value::Object(self.ssl()),
             _ => return None,
         })
+    }
+}
+
+/// `request.params`: the query, decoded.
+impl MultiLookup for Request {
+    fn values<'a>(&'a self, name: &str, each: &mut dyn FnMut(Cow<'a, str>)) {
+        for (own, value) in self.parameters() {
+            if own == name {
+                each(value);
+            }
+        }
+    }
+
+    fn names(&self) -> Vec<Cow<'_, str>> {
+        let mut names: Vec<Cow<'_, str>> = Vec::new();
+        for (name, _) in self.parameters() {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+}
+
+/// `request.pathParams`.
+impl MultiLookup for PathParameterValues {
+    fn values<'a>(&'a self, name: &str, each: &mut dyn FnMut(Cow<'a, str>)) {
+        if let Some((_, value)) = self.iter().find(|(own, _)| own == name) {
+            each(Cow::Borrowed(value));
+        }
+    }
+
+    fn names(&self) -> Vec<Cow<'_, str>> {
+        self.iter()
+            .map(|(name, _)| Cow::Borrowed(&**name))
+            .collect()
     }
 }
 
@@ -162,6 +211,8 @@ impl Object for Response {
             "status" => Value::Int(i32::from(self.status)),
             "headers" => Value::Headers(&self.headers),
             "content" => content(&self.body),
+            "jsonContent" => json_content(self.body.bytes().unwrap_or_default()),
+            "xmlContent" => xml_content(&self.body),
             _ => return None,
         })
     }
@@ -247,8 +298,46 @@ impl Object for Subscription {
     fn property(&self, name: &str) -> Option<Value<'_>> {
         Some(match name {
             "id" => Value::text(&self.id),
+            "type" => Value::text(&self.kind),
+            "metadata" => Value::Lookup(&self.metadata),
+            "applicationName" => optional(filled(&self.application_name)),
+            "clientId" => optional(self.client_id.as_deref()),
+            // Only subscriptions to API products have one, and those are not served.
+            "apiProductId" => Value::Null,
             _ => return None,
         })
+    }
+}
+
+/// `properties`: a value may refer to others by `{{name}}`, and is put together when it is read.
+impl Lookup for Properties {
+    fn get(&self, key: &str) -> Value<'_> {
+        self.try_get(key).unwrap_or_default()
+    }
+
+    fn contains_key(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
+    fn keys(&self) -> Vec<Cow<'_, str>> {
+        self.0.keys().map(|key| Cow::Borrowed(&**key)).collect()
+    }
+
+    fn try_get(&self, key: &str) -> Result<Value<'_>, ElError> {
+        let Some(written) = self.0.get(key) else {
+            return Ok(Value::Null);
+        };
+        if !written.contains("{{") {
+            return Ok(Value::text(written));
+        }
+        let mut text = String::new();
+        self.expand(written, &mut text, 0)
+            .map_err(ElError::runtime)?;
+        Ok(Value::from(text))
+    }
+
+    fn converts_keys(&self) -> bool {
+        true
     }
 }
 
@@ -297,7 +386,13 @@ fn segments(path: &str) -> Value<'_> {
     while parts.len() > 1 && parts.last() == Some(&"") {
         parts.pop();
     }
-    Value::List(parts.into_iter().map(Value::text).collect())
+    Value::array(parts.into_iter().map(Value::text).collect())
+}
+
+/// A body as a map; what is no XML is an empty one.
+fn xml_content(body: &Body) -> Value<'static> {
+    let bytes = body.bytes().unwrap_or_default();
+    xml_to_value(bytes).unwrap_or_else(|| Value::map(Vec::new()))
 }
 
 /// A body as text. A body that was not read has none: what reads it was announced before.
@@ -371,7 +466,7 @@ mod tests {
         ] {
             let value = request.property(name).expect("a property");
             let found = match value {
-                Value::List(items) => items
+                Value::Array(items) => items
                     .iter()
                     .filter_map(Value::as_text)
                     .collect::<Vec<_>>()
@@ -387,7 +482,7 @@ mod tests {
     #[test]
     fn trailing_empty_segments_are_dropped() {
         for (path, expected) in [("/a/b//", 3), ("", 1), ("/", 1), ("a", 1)] {
-            let Value::List(items) = segments(path) else {
+            let Value::Array(items) = segments(path) else {
                 panic!("no list");
             };
             assert_eq!(items.len(), expected, "{path:?}");

@@ -90,7 +90,7 @@ pub enum Answer {
 }
 
 /// A call of an HTTP server.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct HttpCall {
     /// Method.
     pub method: Box<str>,
@@ -169,7 +169,7 @@ pub enum HttpError {
 }
 
 /// A cache in Redis (resource `cache-redis`, contract policies 8.3). The control thread keeps one connection per distinct value.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RemoteCache {
     /// Where the Redis is.
     pub place: RedisPlace,
@@ -186,7 +186,7 @@ pub struct RemoteCache {
 }
 
 /// Where a Redis is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub enum RedisPlace {
     /// One server.
     Standalone {
@@ -209,6 +209,36 @@ pub enum RedisPlace {
         /// Some of its nodes.
         nodes: Vec<(Box<str>, u16)>,
     },
+}
+
+// URLs, fields and bodies carry credentials: only what cannot is shown.
+impl std::fmt::Debug for HttpCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpCall")
+            .field("method", &self.method)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for RemoteCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RemoteCache")
+            .field("place", &self.place)
+            .field("tls", &self.tls)
+            .field("timeout_ms", &self.timeout_ms)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for RedisPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Standalone { host, port } => write!(f, "{host}:{port}"),
+            Self::Sentinel { master, nodes, .. } => write!(f, "{master} of sentinels {nodes:?}"),
+            Self::Cluster { nodes } => write!(f, "cluster {nodes:?}"),
+        }
+    }
 }
 
 /// A document fetched over HTTP and shared by every exchange of the process, such as a key set. Fetched by the control thread, read by

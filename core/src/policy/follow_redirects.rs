@@ -28,6 +28,14 @@ pub fn step() -> Step {
 }
 
 impl Policy for FollowRedirects {
+    fn before_call(&self, exchange: &mut Exchange<'_>) -> Verdict {
+        // A call that a wrapper further out repeats begins where the first one did.
+        if exchange.carry.is_none() {
+            exchange.redirect = None;
+        }
+        Verdict::Continue
+    }
+
     fn after_call(&self, exchange: &mut Exchange<'_>) -> Verdict {
         let hops = exchange
             .carry
@@ -35,10 +43,9 @@ impl Policy for FollowRedirects {
             .and_then(|carry| carry.downcast_ref::<u32>())
             .copied()
             .unwrap_or(0);
-        if hops >= HOPS_MAX {
-            return Verdict::Continue;
-        }
-        let Some((redirect, same_origin)) = redirect(exchange) else {
+        let followed = redirect(exchange).filter(|_| hops < HOPS_MAX);
+        let Some((redirect, same_origin)) = followed else {
+            exchange.carry = None;
             return Verdict::Continue;
         };
         let request = &mut exchange.request;

@@ -183,7 +183,7 @@ impl Bench {
         request.transaction_id = "transaction-id".into();
         request.timestamp_ms = 1_700_000_000_000;
         exchange.now_ms = 1_700_000_000_000;
-        exchange.seed = 42;
+        exchange.seed.set(42);
         exchange
     }
 }

@@ -154,7 +154,7 @@ impl Bench {
         exchange.request.path_info_start = 4;
         exchange.request.timestamp_ms = NOW_MS;
         exchange.now_ms = NOW_MS;
-        exchange.seed = 7;
+        exchange.seed.set(7);
         exchange
     }
 

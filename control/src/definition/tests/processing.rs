@@ -149,6 +149,7 @@ fn properties_are_decrypted_and_a_broken_one_stays_as_it_is() {
             .api
             .processing
             .properties
+            .0
             .iter()
             .map(|(key, value)| (&**key, &**value))
             .collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use turnpike_core::definition::{Connector, Endpoint, Origin, Target, TargetError, Wish};
-use turnpike_core::el::{Template, Value};
+use turnpike_core::el::Value;
 use turnpike_core::error::{ErrorKey, Failure};
 use turnpike_core::exchange::{Body, Call, Exchange};
 use turnpike_core::flow::Next;
@@ -138,9 +138,9 @@ fn destination<'a>(
         Some((redirect, _)) => redirect.method,
         None => method(exchange)?,
     };
-    let wished = wished_endpoint(exchange)?;
+    let wished = wished_endpoint(exchange);
     let wish = Wish {
-        endpoint: wished.as_deref(),
+        endpoint: wished,
         replaces_path: exchange
             .attributes
             .gateway("request.endpoint.override")
@@ -195,19 +195,12 @@ fn method(exchange: &Exchange<'_>) -> Result<Method, Failure> {
     }
 }
 
-/// The attribute `request.endpoint`, evaluated when it holds an expression.
-fn wished_endpoint(exchange: &Exchange<'_>) -> Result<Option<Box<str>>, Failure> {
-    let Some(value) = exchange.attributes.gateway("request.endpoint") else {
-        return Ok(None);
-    };
-    let Some(written) = value.as_text() else {
-        return Ok(None);
-    };
-    let template = Template::new(written);
-    match template.eval_text(exchange) {
-        Ok(text) => Ok(text.map(Into::into)),
-        Err(error) => Err(Failure::internal().because(format!("{written}: {error}"))),
-    }
+/// The attribute `request.endpoint`, as it is written: whoever set it has evaluated its expressions, and what a client sent must not become one.
+fn wished_endpoint<'e>(exchange: &'e Exchange<'_>) -> Option<&'e str> {
+    exchange
+        .attributes
+        .gateway("request.endpoint")
+        .and_then(Value::as_text)
 }
 
 /// The failure of a request that cannot be sent anywhere (contract request-lifecycle 8.1, 8.6).

@@ -29,8 +29,8 @@ pub(super) struct Chain<'a> {
 
 impl<'a> Chain<'a> {
     pub(super) fn new(shard: &'a Shard, deployed: &'a DeployedApi, started_ms: u64) -> Self {
-        let mut exchange = Exchange::new(shard.take_memory(), deployed);
-        exchange.seed = shard.next_seed();
+        let exchange = Exchange::new(shard.take_memory(), deployed);
+        exchange.seed.set(shard.next_seed());
         Self {
             run: Run::new(Surroundings {
                 security: &shard.settings.api_key,
