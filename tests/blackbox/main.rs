@@ -24,6 +24,7 @@ mod policy_calls;
 mod policy_chain;
 mod policy_lambda;
 mod policy_traffic;
+mod policy_wrappers;
 mod request_bodies;
 mod request_heads;
 mod request_routing;
