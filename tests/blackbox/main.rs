@@ -23,6 +23,7 @@ mod policy_cache;
 mod policy_calls;
 mod policy_chain;
 mod policy_lambda;
+mod policy_routing;
 mod policy_traffic;
 mod policy_wrappers;
 mod request_bodies;

@@ -47,14 +47,14 @@ fn signer(asked: &Asked, service: &str) -> Result<String, String> {
         fields
             .split(',')
             .find_map(|part| part.trim().strip_prefix(name))
-            .ok_or(format!("no {name} in {authorization}"))
+            .ok_or_else(|| format!("no {name} in {authorization}"))
     };
     let credential = part("Credential=")?;
     let (access, scope) = credential.split_once('/').ok_or("no scope")?;
     let (_, secret) = KEYS
         .iter()
         .find(|(known, _)| *known == access)
-        .ok_or(format!("unknown key {access}"))?;
+        .ok_or_else(|| format!("unknown key {access}"))?;
     let time = asked.head.field("X-Amz-Date").ok_or("no date")?;
     let expected = format!("{}/eu-west-3/{service}/aws4_request", &time[..8]);
     if scope != expected {
@@ -72,7 +72,7 @@ fn signer(asked: &Asked, service: &str) -> Result<String, String> {
         let value = asked
             .head
             .field(name)
-            .ok_or(format!("{name} is not there"))?;
+            .ok_or_else(|| format!("{name} is not there"))?;
         canonical.push_str(&format!("{name}:{}\n", value.trim()));
     }
     let body = hex(digest(&SHA256, &asked.body).as_ref());

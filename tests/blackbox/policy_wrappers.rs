@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::policy_traffic::{ENGINES, both, with_other};
 use crate::support::client::{exchange, fetch, get, request};
-use crate::support::definition::{Definition, v4};
+use crate::support::definition::{Definition, v2, v4};
 use crate::support::forward_proxy::ForwardProxy;
 use crate::support::gateway::Start;
 use crate::support::redis::{self, Redis};
@@ -435,4 +435,141 @@ fn callouts_use_the_system_proxy_where_they_are_told_to_and_their_answers_are_bo
             .iter()
             .all(|asked| asked == "GET http://callout.invalid:84/x")
     );
+}
+
+#[test]
+fn a_scope_counts_on_the_old_engine_only() {
+    let mark =
+        |scope: &str| json!({ "scope": scope, "addHeaders": [{ "name": "X-Mark", "value": "1" }] });
+    let site = Site::with(Start::new(), |backend| {
+        let mut all = Vec::new();
+        for (name, scope) in [("request", "REQUEST"), ("response", "RESPONSE")] {
+            let steps = |api: Definition| {
+                api.request("transform-headers", mark(scope))
+                    .response("transform-headers", mark(scope))
+            };
+            all.extend(both(name, &backend.target(""), steps));
+            let id = format!("{name}-v3");
+            let old = v2(&id, &format!("/{id}"), &backend.target(""));
+            all.push(steps(old).with(|definition| definition["execution_mode"] = json!("v3")));
+        }
+        all
+    });
+    for (name, up, down) in [
+        ("request-v4", true, true),
+        ("response-v4", true, true),
+        ("request-v2", true, true),
+        ("response-v2", true, true),
+        ("request-v3", true, false),
+        ("response-v3", false, true),
+    ] {
+        let response = fetch(site.port(), &format!("/{name}/x"));
+        assert_eq!(response.status, 200, "{name}");
+        let backend = site.backend.last().head;
+        assert_eq!(
+            (
+                backend.field("X-Mark").is_some(),
+                response.field("X-Mark").is_some()
+            ),
+            (up, down),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn answers_without_a_body_and_answers_that_are_replaced_keep_both_connections_in_step() {
+    let function = Server::always(Answer::new(200, "from the function"));
+    let start = Start::new()
+        .environment("AWS_ENDPOINT_URL_LAMBDA", &function.url(""))
+        .environment("AWS_ACCESS_KEY_ID", "a")
+        .environment("AWS_SECRET_ACCESS_KEY", "b");
+    let site = Site::with(start, |backend| {
+        let target = backend.target("");
+        [
+            both("function", &target, |api| {
+                api.response(
+                    "aws-lambda",
+                    json!({ "function": "f", "sendToConsumer": true }),
+                )
+            }),
+            both("first", &target, |api| {
+                api.request(
+                    "aws-lambda",
+                    json!({ "function": "f", "sendToConsumer": true }),
+                )
+            }),
+            both("interrupt", &target, |api| {
+                api.response(
+                    "policy-interrupt",
+                    json!({ "errorKey": "KEY", "message": "no" }),
+                )
+            }),
+            both("cache", &target, cached),
+            both("retry", &target, |api| {
+                api.request(
+                    "retry",
+                    json!({ "condition": "{#response.status == 500}", "timeout": 10_000 }),
+                )
+            }),
+            both("redirect", &target, |api| {
+                api.request(
+                    "http-redirect",
+                    json!({ "rules": [{ "path": "/.*", "location": "/y" }] }),
+                )
+            }),
+            both("shadow", &target, |api| {
+                api.request("traffic-shadowing", json!({ "target": "default:" }))
+            }),
+        ]
+        .concat()
+    });
+    for engine in ENGINES {
+        for (name, fixed) in [
+            ("function", Some((200, "from the function"))),
+            ("first", Some((200, "from the function"))),
+            ("interrupt", Some((500, "no"))),
+            ("redirect", Some((301, ""))),
+            ("cache", None),
+            ("retry", None),
+            ("shadow", None),
+        ] {
+            let mut client = site.client();
+            for (path, status, bytes) in [
+                ("bytes/200000", 200, 200_000),
+                ("chunked/200000", 200, 200_000),
+                ("status/204", 204, 0),
+                ("status/304", 304, 0),
+                ("until-close/10", 200, 10),
+            ] {
+                for method in ["HEAD", "GET", "POST"] {
+                    if method == "HEAD" && path.starts_with("chunked") | path.starts_with("until") {
+                        // The backend would send the body that HEAD must not have.
+                        continue;
+                    }
+                    // An answer to HEAD is kept as one to GET would be: a path of its own.
+                    let path = format!("/{name}-{engine}/{path}?{method}");
+                    let body: &[u8] = if method == "POST" { b"data" } else { b"" };
+                    client.send(&request(method, &path, &[], body));
+                    let response = if method == "HEAD" {
+                        client.response_to_head()
+                    } else {
+                        client.response()
+                    };
+                    let wanted = fixed.map_or(status, |(status, _)| status);
+                    assert_eq!(response.status, wanted, "{method} {path}");
+                    let wanted = match (method, fixed) {
+                        ("HEAD", _) => 0,
+                        (_, Some((_, text))) => text.len(),
+                        (_, None) => bytes,
+                    };
+                    assert_eq!(response.body.len(), wanted, "{method} {path}");
+                    assert!(client.surplus().is_empty(), "{method} {path}");
+                    if response.closes() {
+                        client = site.client();
+                    }
+                }
+            }
+        }
+    }
 }
