@@ -311,6 +311,52 @@ fn a_counter_that_a_java_gateway_made_is_honoured_and_not_renewed() {
     }
 }
 
+#[test]
+fn counters_outlive_a_gateway_that_is_killed_and_steps_of_one_flow_count_apart() {
+    if !redis::is_installed() {
+        return;
+    }
+    let mut fleet = Fleet::start(2, &[], |backend| {
+        let mut all = v4("all", "/all", &backend.target("/bytes/2"));
+        for (policy, allowed) in [("rate-limit", 4), ("quota", 6), ("spike-arrest", 1)] {
+            let time = if policy == "spike-arrest" { 1 } else { 5 };
+            let more = json!({ "key": "{#request.params['who'][0]}" });
+            all = all.request(policy, limit(policy, allowed, time, "HOURS", more));
+        }
+        vec![all]
+    });
+    let ports = fleet.ports();
+    let first = fetch(ports[0], "/all?who=a");
+    assert_eq!(first.status, 200);
+    for (name, value) in [
+        ("X-Rate-Limit-Limit", "4"),
+        ("X-Rate-Limit-Remaining", "3"),
+        ("X-Quota-Limit", "6"),
+        ("X-Quota-Remaining", "5"),
+        ("X-Spike-Arrest-Limit", "1"),
+        ("X-Spike-Arrest-Slice-Period", "3600000ms"),
+    ] {
+        assert_eq!(first.field(name), Some(value), "{name}");
+    }
+    fleet.gateways[0].process.kill();
+    for (text, quota_left) in [
+        ("Spike limit", Some("4")),
+        ("Spike limit", Some("3")),
+        ("Spike limit", Some("2")),
+        ("Rate limit", None),
+    ] {
+        let refused = fetch(ports[1], "/all?who=a");
+        assert_eq!(refused.status, 429);
+        assert!(refused.text().starts_with(text), "{}", refused.text());
+        assert_eq!(refused.field("X-Quota-Remaining"), quota_left);
+    }
+    assert_eq!(
+        fetch(ports[1], "/all?who=b").status,
+        200,
+        "another consumer"
+    );
+}
+
 /// One part of the limits below.
 const PART: i64 = 100;
 

@@ -160,6 +160,75 @@ fn without_a_store_requests_pass_with_a_warning_or_are_blocked() {
 }
 
 #[test]
+fn as_many_counters_as_allowed_are_kept_and_the_strategy_decides_beyond_them() {
+    let start = Start::new()
+        .set("ratelimit.type", "local")
+        .set("ratelimit.maxKeys", "100");
+    let site = Site::with(start, |backend| {
+        [
+            ("pass", "FALLBACK_PASS_TROUGH"),
+            ("block", "BLOCK_ON_INTERNAL_ERROR"),
+        ]
+        .iter()
+        .map(|(id, strategy)| {
+            let more = json!({ "key": "{#request.params['who'][0]}", "errorStrategy": strategy });
+            api(id, backend, "quota", limit("quota", 1, 1, "HOURS", more))
+        })
+        .collect()
+    });
+    let kept = (0..150)
+        .filter(|who| {
+            let response = site.fetch(&format!("/pass?who={who}"));
+            assert_eq!(response.status, 200);
+            number(&response, "X-Quota-Reset") > 0
+        })
+        .count();
+    assert_eq!(kept, 100);
+    assert_eq!(site.fetch("/pass?who=0").status, 429, "it is kept");
+    assert_eq!(site.fetch("/pass?who=149").status, 200);
+    let blocked = site.fetch("/block?who=new");
+    assert_eq!(
+        blocked.text(),
+        "Quota blocked the query due to internal error"
+    );
+    assert_eq!(
+        site.gateway.metric("gateway_ratelimit_tracked_keys", &[]),
+        100.0
+    );
+    assert_eq!(
+        site.gateway
+            .metric("gateway_ratelimit_dropped_keys_total", &[]),
+        52.0
+    );
+}
+
+#[test]
+fn long_keys_use_up_the_room_of_several_counters() {
+    let start = Start::new()
+        .set("ratelimit.type", "local")
+        .set("ratelimit.maxKeys", "100");
+    let site = Site::with(start, |backend| {
+        let more = json!({ "key": "{#request.params['who'][0]}" });
+        vec![api(
+            "long",
+            backend,
+            "quota",
+            limit("quota", 1, 1, "HOURS", more),
+        )]
+    });
+    let long = "x".repeat(2_500);
+    let kept = (0..50)
+        .filter(|who| {
+            let response = site.fetch(&format!("/long?who={who}-{long}"));
+            assert_eq!(response.status, 200);
+            number(&response, "X-Quota-Reset") > 0
+        })
+        .count();
+    assert!((5..=10).contains(&kept), "{kept}");
+    assert_eq!(site.fetch(&format!("/long?who=0-{long}")).status, 429);
+}
+
+#[test]
 fn async_steps_count_here_and_reconcile_with_what_others_counted() {
     if !redis::is_installed() {
         return;
