@@ -126,6 +126,30 @@ fn two_gateways_admit_exactly_the_limit_and_keep_the_counter_of_the_reference() 
     }
 }
 
+/// The full acceptance run: `cargo test --test blackbox four_gateways -- --ignored`.
+#[test]
+#[ignore = "takes minutes"]
+fn four_gateways_admit_exactly_ten_thousand_ten_times() {
+    if !redis::is_installed() {
+        return;
+    }
+    let fleet = Fleet::start(4, &[], |backend| {
+        let configuration = limit("quota", 10_000, 5, "HOURS", json!({}));
+        vec![api("quota", backend, "quota", configuration)]
+    });
+    for run in 1..=10 {
+        fleet.redis.command(&["FLUSHALL"]);
+        let before = fleet.backend.requests();
+        let responses = burst(&fleet.ports(), "/quota", 40_000);
+        let admitted = split(&responses).0.len();
+        println!("run {run}: {admitted} of 40000 admitted");
+        assert_eq!(admitted, 10_000, "run {run}");
+        assert_eq!(fleet.backend.requests() - before, 10_000, "run {run}");
+        let counter = hget(&fleet.redis, "ratelimit:quota-plan127.0.0.1:q", "counter");
+        assert_eq!(counter, "40000", "run {run}");
+    }
+}
+
 #[test]
 fn two_gateways_admit_exactly_the_hits_of_each_slice() {
     if !redis::is_installed() {

@@ -158,7 +158,7 @@ impl Scene {
 /// A fault, how it is made, and how it is healed.
 type Fault = (&'static str, fn(&mut Redis), fn(&mut Redis));
 
-const FAULTS: [Fault; 7] = [
+const FAULTS: [Fault; 8] = [
     ("killed and started again", Redis::kill, Redis::restart),
     (
         "stopped and continued",
@@ -204,6 +204,18 @@ const FAULTS: [Fault; 7] = [
         },
     ),
     (
+        "loading its data",
+        |redis| {
+            // Half a minute, unless it is healed.
+            redis.command(&["DEBUG", "POPULATE", "1000", "load", "1100"]);
+            redis.command(&["CONFIG", "SET", "key-load-delay", "30000"]);
+            redis.begin(&["DEBUG", "RELOAD"]);
+        },
+        |redis| {
+            redis.command(&["CONFIG", "SET", "key-load-delay", "0"]);
+        },
+    ),
+    (
         "given other data under its key",
         |redis| {
             for key in [
@@ -225,7 +237,11 @@ fn go_through_all(settings: &[(&str, &str)]) {
     if !redis::is_installed() {
         return;
     }
-    let mut redis = Redis::start(&[]);
+    let mut redis = Redis::start(&[
+        "enable-debug-command yes",
+        "loading-process-events-interval-bytes 1024",
+        "rdbcompression no",
+    ]);
     let start = settings
         .iter()
         .fold(on(&redis, Start::new()), |start, (key, value)| {

@@ -122,6 +122,12 @@ impl Redis {
         })
     }
 
+    /// Sends a command whose answer takes long, and does not wait for it.
+    pub(crate) fn begin(&self, words: &'static [&'static str]) {
+        let mut stream = self.open().expect("it accepts");
+        std::thread::spawn(move || tell(&mut stream, words));
+    }
+
     fn try_command(&self, words: &[&str]) -> Option<String> {
         tell(&mut self.open()?, words)
     }
