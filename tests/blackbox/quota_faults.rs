@@ -155,8 +155,10 @@ impl Scene {
     }
 }
 
+/// Something that is done to a Redis.
+type Deed = fn(&mut Redis);
 /// A fault, how it is made, and how it is healed.
-type Fault = (&'static str, fn(&mut Redis), fn(&mut Redis));
+type Fault = (&'static str, Deed, Deed);
 
 const FAULTS: [Fault; 8] = [
     ("killed and started again", Redis::kill, Redis::restart),
@@ -420,7 +422,7 @@ fn failovers_of_sentinel_keep_the_counters_and_need_no_restart() {
         (known == "*2").then_some(())
     });
     let left = |response: &Response| number(response, "X-Rate-Limit-Remaining");
-    let harms: [(&str, fn(&mut Redis)); 2] = [
+    let harms: [(&str, Deed); 2] = [
         ("stopped", |redis| redis.signal("STOP")),
         ("killed", Redis::kill),
     ];
