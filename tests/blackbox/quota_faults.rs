@@ -282,6 +282,12 @@ fn go_through_all(settings: &[(&str, &str)]) {
         "{bypassed} {blocked}"
     );
 
+    // A server that hangs is soon not asked any more.
+    let suspensions = scene
+        .gateway
+        .metric("gateway_ratelimit_redis_suspensions_total", &[]);
+    assert!(suspensions >= 1.0, "{suspensions}");
+
     // The failure is in the report of the request that was blocked, and in the health of the node.
     until("a well store", PATIENCE, || scene.is_well().then_some(()));
     redis.kill();
@@ -391,6 +397,24 @@ fn a_wrong_password_is_a_failure_of_the_store_until_it_is_right() {
 }
 
 #[test]
+fn a_user_of_redis_needs_no_more_than_the_counters() {
+    if !redis::is_installed() {
+        return;
+    }
+    let redis = Redis::start(&[
+        "user default off",
+        "user gateway on >secret ~ratelimit:* ~tokenbucket:* -@all +@hash +@connection +@scripting +pexpireat",
+    ]);
+    let start = on(&redis, Start::new())
+        .set("ratelimit.redis.username", "gateway")
+        .set("ratelimit.redis.password", "secret");
+    let scene = Scene::start(start);
+    scene.until_counted("the start");
+    assert!(!scene.gateway.process.output().contains("secret"));
+    scene.end();
+}
+
+#[test]
 fn failovers_of_sentinel_keep_the_counters_and_need_no_restart() {
     if !redis::is_installed() {
         return;
@@ -405,10 +429,11 @@ fn failovers_of_sentinel_keep_the_counters_and_need_no_restart() {
         });
     };
     replicated(&primary, 2);
-    let sentinel = Redis::sentinel(primary.port, &[]);
+    let sentinel = Redis::sentinel(primary.port, &["requirepass hidden"]);
     let start = Start::new()
         .set("ratelimit.type", "redis")
         .set("ratelimit.redis.sentinel.master", "primary")
+        .set("ratelimit.redis.sentinel.password", "hidden")
         .set("ratelimit.redis.sentinel.nodes[0].host", "127.0.0.1")
         .set(
             "ratelimit.redis.sentinel.nodes[0].port",
@@ -418,7 +443,7 @@ fn failovers_of_sentinel_keep_the_counters_and_need_no_restart() {
     scene.until_counted("the start");
     // A failover needs a replica that the sentinel knows.
     until("the replicas are known to the sentinel", PATIENCE, || {
-        let known = sentinel.command(&["SENTINEL", "REPLICAS", "primary"]);
+        let known = sentinel.command_as("hidden", &["SENTINEL", "REPLICAS", "primary"]);
         (known == "*2").then_some(())
     });
     let left = |response: &Response| number(response, "X-Rate-Limit-Remaining");
