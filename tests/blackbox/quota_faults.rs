@@ -516,5 +516,8 @@ fn an_old_engine_passes_whatever_the_strategy() {
         let response = fetch(gateway.port, "/old");
         assert_eq!(response.status, 200);
         assert_eq!(number(&response, "X-Quota-Reset"), -1);
+        let id = response.field("X-Gravitee-Request-Id").expect("an id");
+        let report = plane.report_of(id).to_string();
+        assert!(!report.contains("NOT_APPLIED"), "{report}");
     }
 }
