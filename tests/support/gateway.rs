@@ -179,6 +179,13 @@ impl Gateway {
         });
     }
 
+    /// Waits for the connection to the Redis of the counters.
+    pub(crate) fn until_counting(&mut self) {
+        self.until("connected to Redis", |gateway| {
+            (gateway.metric("gateway_ratelimit_redis_connected", &[]) >= 1.0).then_some(())
+        });
+    }
+
     /// Waits until GET `path` has this status, on connections of its own.
     pub(crate) fn until_status(&mut self, path: &str, status: u16) {
         self.until(&format!("answering {path} with {status}"), |gateway| {

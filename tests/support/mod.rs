@@ -6,6 +6,7 @@ pub(crate) mod client;
 pub(crate) mod cloud_gate;
 pub(crate) mod control_plane;
 pub(crate) mod definition;
+pub(crate) mod fleet;
 pub(crate) mod forward_proxy;
 pub(crate) mod gateway;
 pub(crate) mod load;

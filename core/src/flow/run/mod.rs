@@ -487,11 +487,6 @@ impl<'a> Run<'a> {
                 match self.enter_flow(exchange, flow, level) {
                     Ok(true) => {
                         self.entered = true;
-                        if legacy {
-                            // Only the old engine tells policies the path of the flow (contract policies 6.3).
-                            let path = flow.path.as_str().to_owned();
-                            exchange.set_attribute("gravitee.attribute.resolved-path", path);
-                        }
                     }
                     Ok(false) => {
                         self.flow += 1;
