@@ -22,6 +22,7 @@ mod ops_shutdown;
 mod policy_chain;
 mod policy_plans;
 mod policy_security;
+mod policy_selection;
 mod policy_tokens;
 mod request_bodies;
 mod request_heads;

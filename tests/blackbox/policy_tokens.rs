@@ -113,7 +113,7 @@ fn tokens_are_verified_with_the_key_that_the_plan_names() {
             ),
             (
                 "chosen",
-                json!({ "signature": "RSA_RS256", "publicKeyResolver": "GIVEN_KEY", "resolverParameter": "{#jwt.claims['who'] == 'me' ? #properties['mine'] : #properties['other']}" }),
+                json!({ "signature": "RSA_RS256", "publicKeyResolver": "GIVEN_KEY", "resolverParameter": "{#context.attributes['jwt'].claims['who'] == 'me' ? #properties['mine'] : #properties['other']}" }),
             ),
         ] {
             let definition =
