@@ -69,7 +69,7 @@ fn basic_authentication_and_roles_decide_who_gets_through() {
         };
         plane.deploy(
             &api("basic", json!(["one", "two"]), json!("my \"home\""))
-                .request("transform-headers", show.clone()),
+                .request("transform-headers", show),
         );
         plane.deploy(&api("nobody", json!([]), Value::Null));
         let roles = |roles: Value, strict: bool| json!({ "roles": roles, "strict": strict });
@@ -157,16 +157,9 @@ fn basic_authentication_and_roles_decide_who_gets_through() {
     );
 
     let (ann, bob, cid) = (basic("ann:a:pass:word"), basic("bob:p"), basic("cid:"));
-    for (path, value, status) in [
-        ("/all/x", &ann, 200),
-        ("/any/x", &ann, 200),
-        ("/any/x", &bob, 200),
-    ] {
-        assert_eq!(
-            get(&site, path, &[("Authorization", value)]).status,
-            status,
-            "{path}"
-        );
+    for (path, value) in [("/all/x", &ann), ("/any/x", &ann), ("/any/x", &bob)] {
+        let response = get(&site, path, &[("Authorization", value)]);
+        assert_eq!(response.status, 200, "{path}");
     }
     let forbidden = assert_refused(
         &site,
@@ -781,13 +774,12 @@ fn forged_tokens_are_refused_and_never_reach_the_backend_or_anybody_else() {
         }
     }
     // Too large for a token, too large for a head.
-    for (size, statuses) in [(70_000, &[401][..]), (1 << 20, &[431])] {
+    for (size, expected) in [(70_000, 401), (1 << 20, 431)] {
         let value = format!("Bearer {}.{}", good, "a".repeat(size));
         let bytes = request("GET", "/rsa/x", &[("Authorization", &value)], b"");
         let mut client = Client::open(site.port());
         let _ = client.try_send(&bytes);
-        let status = client.response().status;
-        assert!(statuses.contains(&status), "{size}: {status}");
+        assert_eq!(client.response().status, expected, "{size}");
     }
     assert_eq!(site.backend.requests(), served, "the backend hears of none");
     assert_eq!(

@@ -152,6 +152,86 @@ fn a_certificate_header_that_nobody_configured_is_no_certificate() {
     site.reports_are_as_expected();
 }
 
+/// DER: a tag, the length of the content, the content.
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(content.len()).expect("short content");
+    let [high, low] = length.to_be_bytes();
+    let head = match (high, low) {
+        (0, low) if low < 0x80 => vec![tag, low],
+        (high, low) => vec![tag, 0x82, high, low],
+    };
+    [head, content.to_vec()].concat()
+}
+
+/// A PKCS#7 bundle of these certificates, which nobody signed.
+fn bundle(certificates: &[&[u8]]) -> Vec<u8> {
+    let oid = |last: u8| {
+        der(
+            0x06,
+            &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, last],
+        )
+    };
+    let signed = [
+        der(0x02, &[1]),
+        der(0x31, &[]),
+        der(0x30, &oid(1)),
+        der(0xa0, &certificates.concat()),
+        der(0x31, &[]),
+    ];
+    let content = der(0xa0, &der(0x30, &signed.concat()));
+    der(0x30, &[oid(2), content].concat())
+}
+
+#[test]
+fn a_subscription_may_have_several_certificates() {
+    let made: Vec<_> = ["one", "two", "three"]
+        .iter()
+        .map(|name| rcgen::generate_simple_self_signed([(*name).to_owned()]).expect("made"))
+        .collect();
+    let start = Start::new().set("http.ssl.clientAuthHeader.name", "X-Client-Cert");
+    let site = Site::prepared(start, |plane, backend| {
+        let pems = format!("{}{}", made[0].cert.pem(), made[1].cert.pem());
+        let binary = bundle(&[made[0].cert.der(), made[1].cert.der()]);
+        let armoured = format!(
+            "-----BEGIN PKCS7-----\n{}\n-----END PKCS7-----\n",
+            BASE64_STANDARD.encode(&binary)
+        );
+        for (api, certificates) in [
+            ("pems", BASE64_STANDARD.encode(pems)),
+            ("binary", BASE64_STANDARD.encode(&binary)),
+            ("armoured", BASE64_STANDARD.encode(armoured)),
+        ] {
+            let plan = format!("{api}-plan");
+            plane.deploy(&planned(
+                &backend.target(""),
+                api,
+                &[(&plan, "mtls", json!({}))],
+            ));
+            let changes = json!({ "clientCertificate": certificates });
+            plane.subscribe_to(api, &plan, &format!("{api}-s"), changes);
+        }
+    });
+    for api in ["pems", "binary", "armoured"] {
+        let path = format!("/{api}/x");
+        for (index, certificate) in made.iter().enumerate() {
+            let pem = header_value(&certificate.cert.pem());
+            let fields = [("X-Client-Cert", &*pem)];
+            if index < 2 {
+                assert_let_in(
+                    &site,
+                    &path,
+                    &fields,
+                    &format!("{api}-plan"),
+                    &format!("{api}-s"),
+                );
+            } else {
+                assert_refused(&site, &path, &fields, 401, UNRESOLVABLE);
+            }
+        }
+    }
+    site.reports_are_as_expected();
+}
+
 fn introspected(asked: &Asked) -> Answer {
     match &*asked.body {
         b"token=opaque" => Answer::json(&json!({ "active": true, "client_id": "opaque-client" })),
@@ -307,6 +387,21 @@ fn of_several_plans_the_credentials_choose_and_bad_ones_never_reach_the_open_doo
     );
     let both = [("X-Client-Cert", &*pem), ("Authorization", &*forged)];
     assert_let_in(&site, "/four/x", &both, "mtls", "four-mtls");
+    // What is no certificate is an attempt all the same.
+    assert_refused(
+        &site,
+        "/four/x",
+        &[("X-Client-Cert", "nonsense")],
+        401,
+        UNRESOLVABLE,
+    );
+    assert_let_in(
+        &site,
+        "/four/x",
+        &[("X-Client-Cert", "")],
+        "open",
+        "127.0.0.1",
+    );
     let stranger = rcgen::generate_simple_self_signed(["x".to_owned()]).expect("a certificate");
     let pem = header_value(&stranger.cert.pem());
     assert_refused(
@@ -514,4 +609,100 @@ fn without_subscription_validation_good_credentials_are_enough() {
         "API_KEY_INVALID",
     );
     site.reports_are_as_expected();
+}
+
+#[test]
+fn v2_definitions_on_both_engines_have_the_same_plans() {
+    let (rsa, other) = (Rsa::generate(), Rsa::generate());
+    let kinds = [
+        ("open", "KEY_LESS", json!({})),
+        ("key", "API_KEY", json!({})),
+        (
+            "jwt",
+            "JWT",
+            json!({
+                "signature": "RSA_RS256",
+                "publicKeyResolver": "GIVEN_KEY",
+                "resolverParameter": rsa.pem(),
+                "clientIdClaim": "ids.app",
+                "userClaim": "profile.name",
+            }),
+        ),
+    ];
+    let site = Site::prepared(Start::new(), |plane, backend| {
+        for (engine, mode) in [("two", "v4-emulation-engine"), ("old", "v3")] {
+            for (kind, security, configuration) in &kinds {
+                let api = format!("{engine}-{kind}");
+                let definition = v2(&api, &format!("/{api}"), &backend.target(""));
+                let definition = telling(definition).with(|definition| {
+                    definition["execution_mode"] = json!(mode);
+                    definition["plans"][0]["security"] = json!(security);
+                    definition["plans"][0]["securityDefinition"] = json!(configuration.to_string());
+                });
+                plane.deploy(&definition);
+                let plan = format!("{api}-plan");
+                match *kind {
+                    "key" => {
+                        plane.subscribe(&api, "right", json!({}));
+                        let revoked = json!({ "key": { "revoked": true } });
+                        plane.subscribe(&api, "revoked", revoked);
+                        let expired = json!({ "key": { "expireAt": now_ms() - 1_000 } });
+                        plane.subscribe(&api, "expired", expired);
+                        let ended = json!({ "subscription": { "endingAt": now_ms() - 1_000 } });
+                        plane.subscribe(&api, "ended", ended);
+                    }
+                    "jwt" => {
+                        plane.subscribe_to(&api, &plan, &api, json!({ "clientId": "me" }));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    });
+    let nested = |app: Value| claims("x", json!({ "ids": app }));
+    let right = bearer(&rsa.token(&nested(json!({ "app": "me" }))));
+    let flat = bearer(&rsa.token(&claims("x", json!({ "ids.app": "me" }))));
+    let leafless = bearer(&rsa.token(&nested(json!({ "other": "me" }))));
+    let stranger = bearer(&rsa.token(&nested(json!({ "app": "you" }))));
+    let forged = bearer(&other.token(&nested(json!({ "app": "me" }))));
+    let mut late = nested(json!({ "app": "me" }));
+    late["exp"] = json!(1_000);
+    let late = bearer(&rsa.token(&late));
+    let key = |key| Some(("X-Gravitee-Api-Key", key));
+    for engine in ["two", "old"] {
+        for (kind, field, status) in [
+            ("open", None, 200),
+            ("open", key("nonsense"), 200),
+            ("open", Some(("Authorization", &*forged)), 200),
+            ("key", key("right"), 200),
+            ("key", None, 401),
+            ("key", key("wrong"), 401),
+            ("key", key("revoked"), 401),
+            ("key", key("expired"), 401),
+            ("key", key("ended"), 401),
+            ("key", Some(("Authorization", &right)), 401),
+            ("jwt", Some(("Authorization", &right)), 200),
+            ("jwt", Some(("Authorization", &flat)), 200),
+            ("jwt", None, 401),
+            ("jwt", key("right"), 401),
+            ("jwt", Some(("Authorization", &leafless)), 401),
+            ("jwt", Some(("Authorization", &stranger)), 401),
+            ("jwt", Some(("Authorization", &forged)), 401),
+            ("jwt", Some(("Authorization", &late)), 401),
+        ] {
+            let fields: Vec<_> = field.into_iter().collect();
+            let before = site.backend.requests();
+            let response = get(&site, &format!("/{engine}-{kind}/x"), &fields);
+            let case = format!("{engine} {kind} {field:?}");
+            assert_eq!(response.status, status, "{case}");
+            if status == 200 {
+                let head = site.backend.last().head;
+                let plan = format!("{engine}-{kind}-plan");
+                assert_eq!(head.field("X-Plan"), Some(&*plan), "{case}");
+            } else {
+                assert_eq!(response.text(), "Unauthorized", "{case}");
+                assert_eq!(site.backend.requests(), before, "{case}");
+            }
+        }
+    }
 }

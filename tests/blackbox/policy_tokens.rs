@@ -462,6 +462,36 @@ fn a_key_set_that_cannot_be_had_fails_requests_until_it_can() {
 }
 
 #[test]
+fn a_key_set_is_fetched_once_however_many_wait_for_it() {
+    let rsa = Rsa::generate();
+    let set = json!({ "keys": [rsa.jwk("k")] });
+    let keys = Server::always(Answer::json(&set).after(Duration::from_millis(500)));
+    let site = Site::prepared(Start::new(), |plane, backend| {
+        for api in ["one", "two"] {
+            let configuration = json!({
+                "signature": "RSA_RS256", "publicKeyResolver": "JWKS_URL", "resolverParameter": keys.url("/jwks"),
+            });
+            plane.deploy(&planned(&backend.target(""), api, "jwt", configuration));
+            plane.subscribe_to(
+                api,
+                &format!("{api}-plan"),
+                api,
+                json!({ "clientId": "me" }),
+            );
+        }
+    });
+    std::thread::scope(|scope| {
+        for number in 0..20 {
+            let token = rsa.token(&claims("me", json!({ "jti": number.to_string() })));
+            let site = &site;
+            let api = if number % 2 == 0 { "one" } else { "two" };
+            scope.spawn(move || assert_eq!(with_token(site, api, &token).status, 200));
+        }
+    });
+    assert_eq!(keys.asked().len(), 1, "two APIs share a set by its URL");
+}
+
+#[test]
 fn revoked_and_bound_tokens_are_told_apart() {
     let rsa = Rsa::generate();
     let list = Server::always(Answer::new(200, " gone \n\nlost\n"));
@@ -577,6 +607,8 @@ fn oauth2_plans_go_by_what_the_authorization_server_says() {
     let server = Server::start(authorization_server);
     let closed = crate::support::ports::free();
     let start = Start::new().set("http.requestTimeout", "3000");
+    let mut impatient = server_of(&server.url("/as"));
+    impatient["http"] = json!({ "readTimeout": 200 });
     let site = Site::prepared(start, |plane, backend| {
         for (api, changes) in [
             ("usual", json!({})),
@@ -592,6 +624,7 @@ fn oauth2_plans_go_by_what_the_authorization_server_says() {
             ("homeless", json!({ "oauthResource": "no such resource" })),
             ("down", json!({ "oauthResource": "down" })),
             ("query", json!({ "oauthResource": "query" })),
+            ("impatient", json!({ "oauthResource": "impatient" })),
             ("cached", json!({ "oauthCacheResource": "cache" })),
         ] {
             let mut configuration = json!({ "oauthResource": "{#api.id != '' ? 'server' : ''}" });
@@ -601,7 +634,8 @@ fn oauth2_plans_go_by_what_the_authorization_server_says() {
             let definition = planned(&backend.target(""), api, "oauth2", configuration)
                 .resource("server", "oauth2", server_of(&server.url("/as//")))
                 .resource("down", "oauth2", server_of(&format!("http://127.0.0.1:{closed}")))
-                .resource("query", "oauth2", json!({
+                                .resource("impatient", "oauth2", impatient.clone())
+.resource("query", "oauth2", json!({
                     "introspectionEndpoint": server.url("/query"),
                     "tokenIsSuppliedByQueryParam": true,
                     "tokenQueryParamName": "token",
@@ -631,6 +665,8 @@ fn oauth2_plans_go_by_what_the_authorization_server_says() {
         ("usual", "text", TROUBLE),
         ("down", "good", TROUBLE),
         ("usual", "slow", (504, "REQUEST_TIMEOUT")),
+        ("impatient", "slow", TROUBLE),
+        ("impatient", "good", LET_IN),
         ("homeless", "good", (401, UNRESOLVABLE)),
         ("scoped", "good", LET_IN),
         ("scoped", "listed", LET_IN),
