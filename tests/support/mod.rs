@@ -17,5 +17,6 @@ pub(crate) mod redis;
 pub(crate) mod server;
 pub(crate) mod site;
 pub(crate) mod tls;
+pub(crate) mod tokens;
 pub(crate) mod wait;
 pub(crate) mod wire;
