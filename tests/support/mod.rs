@@ -15,6 +15,7 @@ pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod server;
 pub(crate) mod site;
+pub(crate) mod talk;
 pub(crate) mod tls;
 pub(crate) mod wait;
 pub(crate) mod wire;
