@@ -335,7 +335,7 @@ fn bodies_are_bounded_by_what_they_announce_and_by_what_comes() {
         vec![
             v4("pass", "/pass", &target).request("request-content-limit", limit.clone()),
             v4("held", "/held", &target)
-                .request("request-content-limit", limit.clone())
+                .request("request-content-limit", limit)
                 .request(
                     "policy-assign-content",
                     json!({ "body": "<${request.content}>" }),

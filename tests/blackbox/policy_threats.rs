@@ -376,6 +376,55 @@ fn requests_in_which_a_pattern_is_found_are_refused() {
 }
 
 #[test]
+fn bodies_that_policies_only_look_at_are_passed_on_byte_for_byte() {
+    let looks = json!({ "rules": [{ "input": "{#request.content}", "isRequired": false, "constraint": { "type": "PATTERN", "parameters": [""] } }] });
+    let steps = [
+        (
+            "regex",
+            "regex-threat-protection",
+            json!({ "regex": "zzz" }),
+        ),
+        (
+            "json",
+            "json-threat-protection",
+            json!({ "enforceJson": false }),
+        ),
+        ("rules", "policy-request-validation", looks),
+    ];
+    let site = with_steps(&steps);
+    let mut talk = Talk::with(&site);
+    let gzip = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xcbH\xcd\xc9\xc9\x07\x00\x86\xa6\x106\x05\x00\x00\x00";
+    let coded = ("Content-Encoding", "gzip");
+    let kind = ("Content-Type", "application/octet-stream");
+    let all: Vec<u8> = (0..=255).cycle().take(60_000).collect();
+    for (api, ..) in steps {
+        let path = format!("/{api}/x");
+        for (fields, body) in [
+            (&[kind][..], &b""[..]),
+            (&[kind], b"\x00"),
+            (&[kind], b"caf\xe9 \xff\xfe"),
+            (&[kind, coded], gzip),
+            (&[kind], &all),
+        ] {
+            let what = format!("{api}: {} bytes", body.len());
+            for bytes in [post(&path, fields, body), in_chunks(&path, fields, body)] {
+                talk.expect(&what, &bytes, 200, "");
+                let seen = site.backend.last();
+                assert!(seen.complete && seen.body == body, "{what}");
+                let coding = fields.len() == 2;
+                assert_eq!(seen.head.field("Content-Encoding").is_some(), coding);
+                let framed = seen.head.all("Content-Length").len()
+                    + seen.head.all("Transfer-Encoding").len();
+                assert!(framed <= 1, "{what}: {:?}", seen.head);
+            }
+        }
+        let head = talk.expect(api, &request("HEAD", "/regex/bytes/5", &[], b""), 200, "");
+        assert_eq!(head.field("Content-Length"), Some("5"));
+    }
+    talk.reported();
+}
+
+#[test]
 fn bodies_beyond_the_gateways_bound_are_refused_where_a_policy_reads_them() {
     let schema = json!({ "schema": "{}" });
     let site = with_steps(&[
@@ -384,7 +433,7 @@ fn bodies_beyond_the_gateways_bound_are_refused_where_a_policy_reads_them() {
             "policy-assign-content",
             json!({ "body": "${request.content?length}" }),
         ),
-        ("schema", "json-validation", schema.clone()),
+        ("schema", "json-validation", schema),
         ("json", "json-threat-protection", json!({})),
         (
             "regex",
@@ -418,6 +467,21 @@ fn bodies_beyond_the_gateways_bound_are_refused_where_a_policy_reads_them() {
 #[test]
 fn a_configuration_that_cannot_be_read_refuses_the_api_by_member() {
     let cases = [
+        (
+            "policy-assign-content",
+            json!({ "body": "<#assign x='freemarker.template.utility.Execute'?new()>${x('id')}" }),
+            "body",
+        ),
+        (
+            "policy-assign-content",
+            json!({ "body": "${request?api.class}" }),
+            "body",
+        ),
+        (
+            "policy-assign-content",
+            json!({ "body": "<#include '/etc/passwd'>" }),
+            "body",
+        ),
         (
             "ip-filtering",
             json!({ "lookupIpVersion": "IPV5" }),

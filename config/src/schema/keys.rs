@@ -469,7 +469,6 @@ pub(crate) const KEYS: &[Key] = &[
     ignored("api.v2-emulation-engine.**"),
     ignored("api.logging.**"),
     ignored("apiKey.**"),
-    ignored("el.**"),
     ignored("groovy.**"),
     ignored("secrets.**"),
     ignored("configuration.**"),
