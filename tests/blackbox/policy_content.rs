@@ -58,6 +58,18 @@ fn addresses_are_let_in_and_kept_out() {
             policy,
             json!({ "useCustomIPAddress": true, "customIPAddress": "{#request.headers['X-Real-IP'][0]}", "whitelistIps": ["192.0.2.7"] }),
         ),
+        (
+            "list",
+            policy,
+            json!({ "whitelistIps": ["{#request.headers['X-More'][0]}", "192.0.2.9"] }),
+        ),
+        ("six", policy, json!({ "whitelistIps": ["2001:db8::/32"] })),
+        (
+            "mixed",
+            policy,
+            json!({ "whitelistIps": ["127.0.0.1,10.0.0.1", "localhost"], "lookupIpVersion": "IPV4" }),
+        ),
+        ("nothing", policy, json!({})),
     ]);
     let refusal = |who: &str| {
         format!(
@@ -66,6 +78,33 @@ fn addresses_are_let_in_and_kept_out() {
     };
     let mut talk = Talk::with(&site);
     for (api, fields, who) in [
+        (
+            "list",
+            &[
+                ("X-Forwarded-For", "192.0.2.2"),
+                ("X-More", "192.0.2.1, 192.0.2.2"),
+            ][..],
+            None,
+        ),
+        (
+            "list",
+            &[("X-Forwarded-For", "192.0.2.3"), ("X-More", "192.0.2.1")],
+            Some("192.0.2.3"),
+        ),
+        ("six", &[("X-Forwarded-For", "2001:db8::7")], None),
+        (
+            "six",
+            &[("X-Forwarded-For", "2001:db9::7")],
+            Some("2001:db9::7"),
+        ),
+        ("six", &[("X-Forwarded-For", "10.0.0.1")], Some("10.0.0.1")),
+        ("mixed", &[], None),
+        (
+            "mixed",
+            &[("X-Forwarded-For", "10.0.0.1")],
+            Some("10.0.0.1"),
+        ),
+        ("nothing", &[], None),
         ("net", &[][..], None),
         ("net", &[("X-Forwarded-For", "10.1.9.9")][..], None),
         ("net", &[("X-Forwarded-For", "10.2.0.1")], Some("10.2.0.1")),
@@ -237,6 +276,15 @@ fn query_parameters_are_cleared_added_and_removed() {
         ("remove", "?a=1&b=2&a=3", "/x?b=2"),
         ("remove", "?b=2", "/x?b=2"),
         ("remove", "?a=1", "/x"),
+        ("set", "?a&b", "/x?a=x%20y&b"),
+        ("append", "?a", "/x?a&a=9"),
+        ("append", "?b=a", "/x?b=a&a=9"),
+        ("remove", "?a", "/x"),
+        ("remove", "?ab=1&A=2", "/x?ab=1&A=2"),
+        ("remove", "?b=%20&a=%26&c=+", "/x?b=%20&c=+"),
+        // Names are compared as they are written.
+        ("remove", "?%61=1&b=2", "/x?%61=1&b=2"),
+        ("swap", "?b=1", "/x?a=new"),
     ] {
         let response = talk.get(&format!("/{api}/x{query}"), &[]);
         assert_eq!(response.status, 200);

@@ -160,12 +160,24 @@ fn bodies_are_checked_against_schemas_in_both_directions() {
                     "json-validation",
                     json!({ "scope": "REQUEST_CONTENT", "schema": schema }),
                 ),
+                v2("old", "/old", &target)
+                    .request(
+                        "json-validation",
+                        json!({ "scope": "REQUEST_CONTENT", "schema": schema }),
+                    )
+                    .with(|definition| definition["execution_mode"] = json!("v3")),
+                v2("olddown", "/olddown", &target)
+                    .response(
+                        "json-validation",
+                        json!({ "scope": "RESPONSE_CONTENT", "schema": schema }),
+                    )
+                    .with(|definition| definition["execution_mode"] = json!("v3")),
             ]
         },
     );
     let mut talk = Talk::with(&site);
     let (invalid, format) = ("JSON_INVALID_PAYLOAD", "JSON_INVALID_FORMAT");
-    for api in ["up", "told", "two"] {
+    for api in ["up", "told", "two", "old"] {
         for (body, status, key) in [
             (&br#"{"id":1}"#[..], 200, ""),
             (br#"{"id":"one"}"#, 400, invalid),
@@ -225,6 +237,13 @@ fn bodies_are_checked_against_schemas_in_both_directions() {
         } else {
             assert_eq!(down.body, body, "{what}");
         }
+        let old = talk.expect(
+            &what,
+            &request("GET", &format!("/olddown{path}"), &[], b""),
+            status,
+            key,
+        );
+        assert_eq!(old.text(), down.text(), "{what}");
         let straight = talk.get(&format!("/straight{path}"), &[]);
         assert_eq!((straight.status, &straight.body[..]), (200, body), "{what}");
     }

@@ -309,6 +309,7 @@ impl<'a> Caller<'_, '_, 'a> {
             self.connection.input.holds_next = first.used < self.body.len();
             if first.payload > payload_max {
                 // Nothing was sent: the connection of the backend is closed, for what is here cannot be taken back.
+                self.facts.request_body_bytes = first.payload;
                 return self.too_large();
             }
         }
