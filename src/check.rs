@@ -16,6 +16,7 @@ use turnpike_control::cloud_gate::{check_definition, is_definition_file};
 use turnpike_control::definition::CompileContext;
 
 use crate::cli::{CheckOptions, SettingsOptions};
+use crate::expressions;
 
 pub(crate) fn check(options: &CheckOptions) -> anyhow::Result<ExitCode> {
     let diagnostics = find(&load_options(&options.settings), &options.definitions);
@@ -64,6 +65,7 @@ fn find(options: &LoadOptions, definitions: &[PathBuf]) -> Vec<Diagnostic> {
         }
     };
     let mut diagnostics = loaded.diagnostics;
+    diagnostics.extend(expressions::apply(&loaded.config));
     diagnostics.extend(check_workers(&loaded.config));
     diagnostics.extend(check_control_plane(&loaded.config));
     diagnostics.extend(check_ratelimit(&loaded.config));

@@ -6,6 +6,7 @@
 mod check;
 mod cli;
 mod cloud_gate;
+mod expressions;
 mod logging;
 mod policies;
 mod quickstart;

@@ -22,6 +22,7 @@ use turnpike_uring::{Drained, Fleet, FleetOptions, WorkerInput};
 
 use crate::check;
 use crate::cli::SettingsOptions;
+use crate::expressions;
 use crate::logging;
 
 /// How often the workers are looked at: one that ends by itself ends the process, so that a supervisor starts a whole one.
@@ -34,6 +35,7 @@ pub(crate) fn run(options: &SettingsOptions) -> anyhow::Result<ExitCode> {
         Err(error) => return Ok(check::refuse(&error)?),
     };
     check::print(&loaded.diagnostics)?;
+    check::print(&expressions::apply(&loaded.config))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(8)

@@ -22,6 +22,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// Settings and variables that policies may read by name.
     pub policies: PolicyConfig,
+    /// `gateway.expressions.*` (ours) and `el.whitelist.*`.
+    pub expressions: ExpressionConfig,
     /// `cloud.*`; present when a non-blank token is set and `cloud.enabled` is not `false`.
     pub cloud: Option<CloudConfig>,
     /// `management.*`.
@@ -63,6 +65,45 @@ pub struct PolicyConfig {
     pub settings: Vec<(String, Secret)>,
     /// Environment variables whose names begin with `AWS_`.
     pub environment: Vec<(String, Secret)>,
+}
+
+/// `gateway.expressions.*` (ours) and `el.whitelist.*`: what expressions may cost and call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpressionConfig {
+    /// `textCharsMax`: longest expression, characters.
+    pub text_chars_max: usize,
+    /// `patternCharsMax`: longest pattern of `matches`, characters.
+    pub pattern_chars_max: usize,
+    /// `repeatCharsMax`: longest result of `text * number`, characters.
+    pub repeat_chars_max: usize,
+    /// `concatCharsMax`: longest result of one concatenation, characters.
+    pub concat_chars_max: usize,
+    /// `depthMax`: deepest nesting.
+    pub depth_max: usize,
+    /// `stepsMax`: steps of one evaluation.
+    pub steps_max: u64,
+    /// `resultBytesMax`: what one evaluation may build, bytes.
+    pub result_bytes_max: usize,
+    /// `el.whitelist.mode` is `replace`.
+    pub whitelist_replaces: bool,
+    /// `el.whitelist.list`.
+    pub whitelist: Vec<String>,
+}
+
+impl Default for ExpressionConfig {
+    fn default() -> Self {
+        Self {
+            text_chars_max: 10_000,
+            pattern_chars_max: 1_000,
+            repeat_chars_max: 256,
+            concat_chars_max: 100_000,
+            depth_max: 96,
+            steps_max: 200_000,
+            result_bytes_max: 16 << 20,
+            whitelist_replaces: false,
+            whitelist: Vec::new(),
+        }
+    }
 }
 
 /// One HTTP server.

@@ -16,6 +16,7 @@ pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod server;
 pub(crate) mod site;
+pub(crate) mod talk;
 pub(crate) mod tls;
 pub(crate) mod tokens;
 pub(crate) mod wait;

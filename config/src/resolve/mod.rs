@@ -3,6 +3,7 @@
 mod client;
 mod cloud;
 mod effective;
+mod expressions;
 mod known;
 mod policies;
 mod ratelimit;
@@ -37,6 +38,7 @@ pub(crate) fn resolve(
         runtime: server::runtime(&mut reader),
         api: request::api(&mut reader),
         policies: policies::policies(&mut reader),
+        expressions: expressions::expressions(&mut reader),
         reporters: cloud::reporters(&mut reader, cloud.is_some()),
         management,
         sync: services::sync(&mut reader),

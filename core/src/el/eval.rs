@@ -23,7 +23,7 @@ impl Scope for Empty {
 
 /// The value of an expression without variables; `None` when it fails.
 pub(super) fn constant(expr: &Expr) -> Option<Constant> {
-    Evaluation::new(&Empty, &Limits::DEFAULT)
+    Evaluation::new(&Empty, Limits::in_force())
         .eval(expr)
         .ok()
         .and_then(|value| Constant::of(&value))

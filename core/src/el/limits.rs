@@ -1,5 +1,7 @@
 //! Bounds of one template and of one evaluation (contract expression-language 1, "Limits").
 
+use std::sync::OnceLock;
+
 use super::ElError;
 
 /// What one expression may cost. Exceeding `expression_chars` or `depth` is a parse error, anything else an evaluation error.
@@ -32,6 +34,22 @@ impl Limits {
         steps: 200_000,
         result_bytes: 16 * 1_024 * 1_024,
     };
+}
+
+/// What the process was told at its start.
+static IN_FORCE: OnceLock<Limits> = OnceLock::new();
+
+impl Limits {
+    /// The limits of [`crate::el::Template::new`]: those of [`Limits::put_in_force`], else [`Limits::DEFAULT`].
+    pub fn in_force() -> &'static Self {
+        IN_FORCE.get().unwrap_or(&Self::DEFAULT)
+    }
+
+    /// Makes these the limits of the process, once and before anything is compiled. False when there are others already.
+    pub fn put_in_force(self) -> bool {
+        let put = IN_FORCE.set(self.clone()).is_ok();
+        put || *Self::in_force() == self
+    }
 }
 
 impl Default for Limits {

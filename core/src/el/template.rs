@@ -61,7 +61,7 @@ impl Template {
     /// Compiles `source`. A text that does not parse is kept with its error, which every evaluation then returns: the reference
     /// deploys such an API and answers its requests with 500 (contract expression-language 7).
     pub fn new(source: &str) -> Self {
-        Self::with_limits(source, &Limits::DEFAULT)
+        Self::with_limits(source, Limits::in_force())
     }
 
     /// As [`Template::new`], with other bounds.

@@ -126,7 +126,7 @@ impl Whitelist {
         }
         if mode == WhitelistMode::Replace {
             whitelist.warnings.push(
-                "el.whitelist.mode 'replace' is not supported: the built-in list stays as it is"
+                "el.whitelist.mode 'replace' restricts nothing: expressions can still call everything that is built in"
                     .to_owned(),
             );
         }

@@ -309,6 +309,7 @@ impl Try<'_, '_> {
                 input,
                 upstream: &mut upstream.writer,
                 remaining: first.remaining,
+                payload_max: u64::MAX,
                 timeout_ms,
             };
             let mut download = Download {
@@ -378,6 +379,8 @@ impl Try<'_, '_> {
                 ErrorKey::ClientAbortedDuringRequestError
             }),
             Either::First(UploadEnd::BadChunk(_)) if shared.answered.get() => self.cut(),
+            // Only policies bound a body that streams, and there are none here.
+            Either::First(UploadEnd::TooLarge) => self.cut(),
             Either::First(UploadEnd::BadChunk(error)) => Attempt::BadRequest(error),
         }
     }

@@ -263,6 +263,10 @@ impl<'a> Caller<'_, '_, 'a> {
         let head = self.context.head;
         let connector = destination.connector();
         let streams = self.streams();
+        let payload_max = match &self.chain.exchange.body_limit {
+            Some(limit) if streams => limit.bytes_max,
+            _ => u64::MAX,
+        };
         let request_deadline_ms = self.chain.due_ms();
         let asked = Instant::now();
         let now_ms = shard.clock.now_ms();
@@ -303,6 +307,11 @@ impl<'a> Caller<'_, '_, 'a> {
         if streams {
             *self.client = ClientBody::Broken;
             self.connection.input.holds_next = first.used < self.body.len();
+            if first.payload > payload_max {
+                // Nothing was sent: the connection of the backend is closed, for what is here cannot be taken back.
+                self.facts.request_body_bytes = first.payload;
+                return self.too_large();
+            }
         }
         upstream
             .deadline
@@ -343,6 +352,7 @@ impl<'a> Caller<'_, '_, 'a> {
                 input,
                 upstream: &mut upstream.writer,
                 remaining: first.remaining,
+                payload_max,
                 timeout_ms,
             };
             let download = Download {
@@ -438,7 +448,12 @@ impl<'a> Caller<'_, '_, 'a> {
                     ErrorKey::ClientAbortedDuringRequestError
                 })
             }
-            Either::First(UploadEnd::BadChunk(_)) if shared.answered.get() => self.cut(),
+            Either::First(UploadEnd::BadChunk(_) | UploadEnd::TooLarge)
+                if shared.answered.get() =>
+            {
+                self.cut()
+            }
+            Either::First(UploadEnd::TooLarge) => self.too_large(),
             Either::First(UploadEnd::BadChunk(error)) => bad_request(error),
         }
     }
@@ -515,6 +530,12 @@ impl<'a> Caller<'_, '_, 'a> {
 
     fn gone(&self, key: ErrorKey) -> Attempted {
         Attempted::Called(Called::Gone(key))
+    }
+
+    /// The body on its way has more bytes than a policy allows: its failure is answered, the backend's connection is left behind.
+    fn too_large(&mut self) -> Attempted {
+        self.connection.deadline.clear();
+        Attempted::Called(Called::Next(self.chain.exceed()))
     }
 
     /// Ends a response in its middle. A body that ends with its connection looks complete unless that is reset.

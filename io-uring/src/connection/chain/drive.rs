@@ -3,7 +3,7 @@
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use turnpike_core::error::Failure;
+use turnpike_core::error::{ErrorKey, Failure};
 use turnpike_core::exchange::{Body, Exchange};
 use turnpike_core::flow::{Next, Run, Surroundings};
 use turnpike_core::need::{Answer, Need};
@@ -63,6 +63,15 @@ impl<'a> Chain<'a> {
 
     pub(super) fn give_up(&mut self, failure: Failure) -> Next {
         self.turn(|run, exchange| run.give_up(exchange, failure))
+    }
+
+    /// The request's body has more bytes than its limit allows, wherever the chain is.
+    pub(super) fn exceed(&mut self) -> Next {
+        let failure = match self.exchange.body_limit.take() {
+            Some(limit) => limit.failure,
+            None => Failure::of(ErrorKey::GatewayRequestBodyTooLarge),
+        };
+        self.give_up(failure)
     }
 
     /// The exchange ends without an answer.

@@ -200,9 +200,20 @@ async fn buffer<'a>(
     }
     let due_ms = chain.due_ms();
     let limit = context.settings.body_bytes_max;
+    // A policy may allow less than the gateway.
+    let own_limit = match (&chain.exchange.body_limit, context.head.body) {
+        (Some(own), RequestBody::Chunked) => usize::try_from(own.bytes_max).ok(),
+        _ => None,
+    };
+    let own_limit = own_limit.filter(|own| *own < limit);
     *client = ClientBody::Broken;
     let read = {
-        let read = pin!(body::read(connection, context.head, body, limit));
+        let read = pin!(body::read(
+            connection,
+            context.head,
+            body,
+            own_limit.unwrap_or(limit)
+        ));
         drive::within(shard, due_ms, read).await
     };
     match read {
@@ -219,7 +230,10 @@ async fn buffer<'a>(
             if untouched {
                 *client = ClientBody::Unread;
             }
-            Ok(chain.answer(Answer::TooLarge(limit as u64)))
+            Ok(match own_limit {
+                Some(_) => chain.exceed(),
+                None => chain.answer(Answer::TooLarge(limit as u64)),
+            })
         }
         Some(BodyEnd::Gone) => Err(End::Gone(ErrorKey::ClientAbortedDuringRequestError)),
         Some(BodyEnd::BadChunk(error)) => Err(End::BadRequest(error.to_string().into())),

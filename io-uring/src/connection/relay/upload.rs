@@ -28,6 +28,8 @@ pub(in crate::connection) struct Upload<'a> {
     pub(in crate::connection) input: &'a mut Input,
     pub(in crate::connection) upstream: &'a mut Writer,
     pub(in crate::connection) remaining: Remaining,
+    /// Bytes of payload that a chunked body may have, those that came with the head included.
+    pub(in crate::connection) payload_max: u64,
     pub(in crate::connection) timeout_ms: u64,
 }
 
@@ -37,6 +39,8 @@ pub(in crate::connection) enum UploadEnd {
     ClientAborted,
     /// The client's chunks are malformed.
     BadChunk(ChunkError),
+    /// The body has more than [`Upload::payload_max`] bytes.
+    TooLarge,
 }
 
 impl Upload<'_> {
@@ -90,6 +94,11 @@ impl Upload<'_> {
                     let decoded = decoder
                         .decode(&mut buffer[offset..])
                         .map_err(UploadEnd::BadChunk)?;
+                    let passed = self.shared.request_body_bytes.get();
+                    if decoded.payload as u64 > self.payload_max.saturating_sub(passed) {
+                        self.shard.buffers.put(buffer);
+                        return Err(UploadEnd::TooLarge);
+                    }
                     self.count(decoded.payload);
                     self.input.keep_ahead(&buffer[offset + decoded.consumed..]);
                     if decoded.done {
