@@ -2,7 +2,8 @@
 //! contracts. One binary, so that it is linked once; `cargo test --test blackbox request` runs one part.
 //!
 //! Variables: `TURNPIKE_TEST_DRIVER=epoll` runs everything on one driver, `TURNPIKE_TEST_OUTAGE_SECONDS=60` keeps the Cloud Gate away for
-//! the full minute of its promise instead of some seconds. `-- --ignored` adds the full run of a limit over four gateways. Two idle cores need about two minutes.
+//! the full minute of its promise instead of some seconds. `-- --ignored` adds the full run of a limit over four
+//! gateways. Two idle cores need about three minutes.
 
 #[path = "../support/mod.rs"]
 mod support;
