@@ -17,7 +17,7 @@ Runs the named steps, or all of them in this order:
   test    every test of the workspace, documentation examples included
   deny    licences, bans and sources of dependencies, when cargo-deny is installed
 
-What is missing is installed when that is possible (rustup for Rust components, apt-get as root for a C compiler).
+What is missing is installed when that is possible (rustup for Rust components, apt-get as root for a C compiler and Redis).
 TEXT
 }
 
@@ -81,11 +81,22 @@ need_compiler() {
     fail "the C compiler ${CC:-cc} was not found" 'install one, for example: apt-get install gcc libc6-dev'
 }
 
+# Quotas are tested against real processes. Without them those tests say that they were skipped.
+need_redis() {
+    if command -v redis-server >/dev/null 2>&1 && command -v redis-sentinel >/dev/null 2>&1; then return; fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        DEBIAN_FRONTEND=noninteractive apt-get update -q &&
+            DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends redis-server redis-sentinel && return
+    fi
+    printf 'warning: redis-server or redis-sentinel was not found: the tests of quotas over Redis are skipped\nhint: apt-get install redis-server redis-sentinel\n' >&2
+}
+
 prepare() {
     case "$1" in
         tidy) ;;
         fmt) need_rust && need_component rustfmt 'cargo-fmt' ;;
         clippy) need_rust && need_compiler && need_component clippy 'cargo-clippy' ;;
+        test) need_rust && need_compiler && need_redis ;;
         *) need_rust && need_compiler ;;
     esac
 }

@@ -145,6 +145,9 @@ mod tests {
         let json = as_json();
         let listed = json["policies"].as_array().expect("a list");
         assert_eq!(listed.len(), REGISTRY.len());
+        let page = as_markdown();
+        // The resources follow, and one may have the name of a policy.
+        let (rows, _) = page.split_once("## Resources").expect("both parts");
         for entry in REGISTRY {
             let lines = table
                 .lines()
@@ -156,9 +159,7 @@ mod tests {
                 entry.id
             );
             assert_eq!(
-                as_markdown()
-                    .matches(&format!("\n| `{}` | ", entry.id))
-                    .count(),
+                rows.matches(&format!("\n| `{}` | ", entry.id)).count(),
                 1,
                 "{}",
                 entry.id

@@ -2,7 +2,7 @@
 //! contracts. One binary, so that it is linked once; `cargo test --test blackbox request` runs one part.
 //!
 //! Variables: `TURNPIKE_TEST_DRIVER=epoll` runs everything on one driver, `TURNPIKE_TEST_OUTAGE_SECONDS=60` keeps the Cloud Gate away for
-//! the full minute of its promise instead of some seconds. Two idle cores need about two minutes.
+//! the full minute of its promise instead of some seconds. `-- --ignored` adds the full run of a limit over four gateways. Two idle cores need about two minutes.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -19,10 +19,24 @@ mod ops_node;
 mod ops_quickstart;
 mod ops_settings;
 mod ops_shutdown;
+mod policy_cache;
+mod policy_calls;
 mod policy_chain;
 mod policy_content;
 mod policy_expressions;
+mod policy_lambda;
+mod policy_plans;
+mod policy_routing;
+mod policy_security;
+mod policy_selection;
 mod policy_threats;
+mod policy_tokens;
+mod policy_traffic;
+mod policy_wrappers;
+mod quota_exact;
+mod quota_faults;
+mod quota_keys;
+mod quota_modes;
 mod request_bodies;
 mod request_heads;
 mod request_routing;

@@ -74,6 +74,14 @@ fn the_quickstart_does_what_it_prints_and_ends_with_ctrl_c() {
     until("the dropped API", PATIENCE, || {
         (fetch(port, "/dropped").status == 502).then_some(())
     });
+    // Limits hold without a Redis.
+    let limit =
+        serde_json::json!({ "rate": { "limit": 1, "periodTime": 1, "periodTimeUnit": "HOURS" } });
+    let limited = v4("limited", "/limited", "http://127.0.0.1:1").request("rate-limit", limit);
+    std::fs::write(apis.join("limited.json"), limited.to_string()).expect("a file");
+    until("a limit", PATIENCE, || {
+        (fetch(port, "/limited").status == 429).then_some(())
+    });
     let reports = folder.path().join("cloud-gate/reports");
     until("the reports", PATIENCE, || {
         let open = reports_in(&reports)

@@ -178,8 +178,9 @@ fn definitions_that_cannot_be_served_are_refused_by_name_and_the_others_are_serv
         let reason = gateway.until(&format!("refusing {id}"), |gateway| gateway.refusal(id));
         assert!(reason.contains(named), "{id}: {reason}");
         assert_eq!(fetch(gateway.port, &format!("/{id}/x")).status, 404, "{id}");
-        let output = gateway.process.output();
-        assert!(output.contains(id), "{id} is not in the log");
+        gateway.until(&format!("{id} in the log"), |gateway| {
+            gateway.process.output().contains(id).then_some(())
+        });
     }
     for (path, status) in [
         ("/good/x", 200),

@@ -232,6 +232,28 @@ impl ControlPlane {
         world.keys.insert(format!("{api}-{key}"), record);
     }
 
+    /// Subscribes an application to a plan, without a key; `changes` hold the client id, the certificate or anything else. The
+    /// subscription of this id is replaced.
+    pub(crate) fn subscribe_to(&self, api: &str, plan: &str, id: &str, changes: Value) {
+        let now = now_ms();
+        let mut subscription = json!({
+            "id": id,
+            "referenceId": api,
+            "referenceType": "API",
+            "api": api,
+            "environmentId": ENVIRONMENT,
+            "plan": plan,
+            "application": "application",
+            "status": "ACCEPTED",
+            "createdAt": now,
+            "updatedAt": now,
+        });
+        overwrite(&mut subscription, &changes);
+        self.lock()
+            .subscriptions
+            .insert(id.to_owned(), subscription);
+    }
+
     /// Reports that came, oldest first, of one type such as `v4-metrics`.
     pub(crate) fn reports(&self, kind: &str) -> Vec<Value> {
         let world = self.lock();
@@ -316,7 +338,8 @@ fn overwrite(object: &mut Value, changes: &Value) {
     }
 }
 
-fn now_ms() -> i64 {
+/// Unix milliseconds.
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("the clock is right");

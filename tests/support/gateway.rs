@@ -17,6 +17,7 @@ use super::wait::{self, PATIENCE};
 #[derive(Debug)]
 pub(crate) struct Start {
     settings: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
     file: Option<String>,
 }
 
@@ -25,6 +26,7 @@ impl Start {
     pub(crate) fn new() -> Self {
         let mut start = Self {
             settings: Vec::new(),
+            environment: Vec::new(),
             file: None,
         };
         for (key, value) in [
@@ -59,6 +61,12 @@ impl Start {
     /// Takes a setting back.
     pub(crate) fn unset(mut self, key: &str) -> Self {
         self.settings.retain(|(found, _)| found != key);
+        self
+    }
+
+    /// Sets a variable of the process's environment that is no setting.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -111,6 +119,7 @@ impl Start {
         for (key, value) in &self.settings {
             command.env(variable(key), value);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Gateway {
             port: self.number("http.port"),
             node_port: self.number("services.core.http.port"),
@@ -167,6 +176,13 @@ impl Gateway {
     pub(crate) fn until_ready(&mut self) {
         self.until("ready", |gateway| {
             (gateway.try_node("/sync")?.status == 200).then_some(())
+        });
+    }
+
+    /// Waits for the connection to the Redis of the counters.
+    pub(crate) fn until_counting(&mut self) {
+        self.until("connected to Redis", |gateway| {
+            (gateway.metric("gateway_ratelimit_redis_connected", &[]) >= 1.0).then_some(())
         });
     }
 

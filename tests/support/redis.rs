@@ -112,23 +112,47 @@ impl Redis {
         })
     }
 
-    fn try_command(&self, words: &[&str]) -> Option<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        let mut text = format!("*{}\r\n", words.len());
-        for word in words {
-            text.push_str(&format!("${}\r\n{word}\r\n", word.len()));
-        }
-        stream.write_all(text.as_bytes()).ok()?;
-        let mut lines = BufReader::new(stream);
-        let mut line = String::new();
-        lines.read_line(&mut line).ok()?;
-        if line.starts_with('$') && !line.starts_with("$-1") {
-            line.clear();
-            lines.read_line(&mut line).ok()?;
-        }
-        Some(line.trim_end().to_owned())
+    /// The same on a connection that has given this password; it must be right.
+    pub(crate) fn command_as(&self, password: &str, words: &[&str]) -> String {
+        wait::until(&format!("an answer to {words:?}"), PATIENCE, || {
+            let mut stream = self.open()?;
+            let welcome = tell(&mut stream, &["AUTH", password])?;
+            assert_eq!(welcome, "+OK");
+            tell(&mut stream, words)
+        })
     }
+
+    /// Sends a command whose answer takes long, and does not wait for it.
+    pub(crate) fn begin(&self, words: &'static [&'static str]) {
+        let mut stream = self.open().expect("it accepts");
+        std::thread::spawn(move || tell(&mut stream, words));
+    }
+
+    fn try_command(&self, words: &[&str]) -> Option<String> {
+        tell(&mut self.open()?, words)
+    }
+
+    fn open(&self) -> Option<BufReader<TcpStream>> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        Some(BufReader::new(stream))
+    }
+}
+
+/// Sends a command, and reads the first line of the answer.
+fn tell(stream: &mut BufReader<TcpStream>, words: &[&str]) -> Option<String> {
+    let mut text = format!("*{}\r\n", words.len());
+    for word in words {
+        text.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+    }
+    stream.get_mut().write_all(text.as_bytes()).ok()?;
+    let mut line = String::new();
+    stream.read_line(&mut line).ok()?;
+    if line.starts_with('$') && !line.starts_with("$-1") {
+        line.clear();
+        stream.read_line(&mut line).ok()?;
+    }
+    Some(line.trim_end().to_owned())
 }
 
 fn spawn(program: &'static str, folder: &Path) -> Process {

@@ -341,7 +341,6 @@ pub(crate) const KEYS: &[Key] = &[
     not_yet("http.haproxy.proxyProtocol", "the PROXY protocol is not supported yet: connections that begin with it are refused"),
     not_yet("servers[].haproxy.proxyProtocol", "the PROXY protocol is not supported yet: connections that begin with it are refused"),
     not_yet("handlers.request.trace-context.enabled", "trace context is not supported yet: `traceparent` is passed on as it came"),
-    not_yet("api.security.verbose401", "verbose 401 answers are not supported yet"),
     not_yet("services.sync.distributed.enabled", "distributed sync is not supported yet: every node asks the control plane"),
     not_yet("services.opentelemetry.enabled", "OpenTelemetry is not supported yet: no spans are sent"),
     not_yet("services.tracing.enabled", "tracing is not supported yet: no spans are sent"),

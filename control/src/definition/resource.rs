@@ -42,8 +42,16 @@ pub(super) fn read(
             configuration: &configuration,
             gateway: &context.gateway,
         };
-        let instance = (entry.build)(&builder)
-            .map_err(|error| unusable(&node.path_of("configuration"), error))?;
+        let instance = match (entry.build)(&builder) {
+            Ok(instance) => instance,
+            // The reference serves such an API, too: a policy that names the resource then finds none, and fails its requests.
+            Err(error) => {
+                let refusal = unusable(&node.path_of("configuration"), error);
+                let text = format!("{}: the resource is left out", refusal.reason);
+                notes.warn(refusal.member, text);
+                continue;
+            }
+        };
         let resource = Resource {
             kind: entry.kind.into(),
             instance,

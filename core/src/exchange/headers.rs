@@ -112,7 +112,16 @@ impl Headers {
 
     /// Every field, in order.
     pub fn iter(&self) -> impl Iterator<Item = HeaderField<'_>> {
-        self.fields.iter().map(|entry| HeaderField {
+        self.since(0)
+    }
+
+    /// The fields that were received or set since `mark` was made, in order.
+    pub fn since(&self, mark: usize) -> impl Iterator<Item = HeaderField<'_>> {
+        let later = self
+            .fields
+            .iter()
+            .filter(move |entry| entry.name.0 as usize >= mark);
+        later.map(|entry| HeaderField {
             name: self.bytes(entry.name),
             value: self.bytes(entry.value),
             known: entry.known,

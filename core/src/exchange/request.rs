@@ -13,7 +13,7 @@ pub const QUERY_BYTES_MAX: usize = 64 * 1_024;
 /// A client certificate, as it was presented in the TLS session or in the configured header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// The certificate, DER.
+    /// The certificate, DER; empty when what was presented is none.
     pub der: Box<[u8]>,
 }
 

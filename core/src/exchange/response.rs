@@ -45,7 +45,7 @@ impl Response {
 
     /// A policy answers in the backend's place: what it adds from here on is forgotten with [`Response::forget`].
     pub fn answer(&mut self, status: u16) {
-        self.prepared = Some(self.headers.len());
+        self.prepared = Some(self.headers.mark());
         self.status = status;
         self.reason.clear();
         self.body = Body::None;
@@ -53,7 +53,7 @@ impl Response {
 
     /// The fields of the answer, without those that policies had prepared before it came.
     pub fn received(&self) -> impl Iterator<Item = HeaderField<'_>> {
-        self.headers.iter().skip(self.prepared.unwrap_or(0))
+        self.headers.since(self.prepared.unwrap_or(0))
     }
 
     /// Forgets the backend's response, because the backend is called again. Fields that policies prepared stay.

@@ -12,8 +12,11 @@ const DEFAULT_KEY: &str = "DEFAULT";
 #[derive(Debug, Default)]
 pub struct ResponseTemplates {
     /// Error key (`DEFAULT` for any) and its templates by media type.
-    pub by_key: Box<[(Box<str>, Box<[MediaTemplate]>)]>,
+    pub by_key: Box<[TemplatesOfKey]>,
 }
+
+/// An error key and its templates.
+pub type TemplatesOfKey = (Box<str>, Box<[MediaTemplate]>);
 
 /// The response template of an error key for one media type.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ mod select;
 mod tests;
 
 pub use cors::Cors;
-pub use failure::{MediaTemplate, ResponseTemplates};
+pub use failure::{MediaTemplate, ResponseTemplates, TemplatesOfKey};
 pub use path_parameters::{PathMapping, PathParameterSet, PathParameters};
 pub use pattern::{FlowPath, Methods, PathOperator, PatternError, full_match};
 pub use run::{Meter, Next, Run, StepOutcome, Surroundings};

@@ -100,11 +100,10 @@ impl FlowPath {
     pub fn matches(&self, path_info: &str) -> bool {
         match &self.matcher {
             Matcher::Any => true,
-            Matcher::Text(text) => match (path_info.strip_prefix(&**text), self.operator) {
-                (Some(""), _) | (Some("/"), _) => true,
-                (Some(_), PathOperator::StartsWith) => true,
-                _ => false,
-            },
+            Matcher::Text(text) => matches!(
+                (path_info.strip_prefix(&**text), self.operator),
+                (Some("" | "/"), _) | (Some(_), PathOperator::StartsWith)
+            ),
             Matcher::Pattern(pattern) => pattern.is_match(path_info),
         }
     }

@@ -27,7 +27,7 @@ pub(super) const ENTRY: Entry = Entry {
         "deepCheck",
         "straightRespondMode",
     ],
-    differences: "a schema that refers to another document is refused; returnDetailedErrorReport is not supported",
+    differences: "a schema that refers to another document is refused; returnDetailedErrorReport has no effect",
     build,
 };
 
@@ -51,8 +51,6 @@ struct Configuration {
     schema_source: Option<SchemaSource>,
     #[serde(default, deserialize_with = "de_bool")]
     straight_respond_mode: bool,
-    #[serde(default, deserialize_with = "de_bool")]
-    return_detailed_error_report: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -100,12 +98,6 @@ impl fmt::Debug for JsonValidation {
 
 fn build(builder: &Builder<'_>) -> Result<Arc<dyn Policy>, ConfigError> {
     let configuration: Configuration = builder.configuration()?;
-    if configuration.return_detailed_error_report {
-        return Err(ConfigError::new(
-            "returnDetailedErrorReport",
-            "detailed reports are not supported",
-        ));
-    }
     let (member, text) = match configuration.schema_source {
         Some(source) if source.source_type == Some(SourceType::SchemaRegistryResource) => {
             return Err(ConfigError::new(
@@ -502,10 +494,7 @@ mod tests {
 
     #[test]
     fn the_collected_samples_are_understood() {
-        crate::policy::testing::builds_samples(
-            "json-validation",
-            &["\"returnDetailedErrorReport\":true"],
-        );
+        crate::policy::testing::builds_samples("json-validation", &[]);
     }
 
     #[test]
@@ -517,10 +506,6 @@ mod tests {
             (
                 json!({"schemaSource": {"sourceType": "SCHEMA_REGISTRY_RESOURCE", "resourceName": "r", "schemaMapping": "m"}}),
                 "schemaSource.sourceType",
-            ),
-            (
-                json!({"schema": SCHEMA, "returnDetailedErrorReport": true}),
-                "returnDetailedErrorReport",
             ),
         ] {
             let error = build("json-validation", &configuration).expect_err("unusable");

@@ -9,6 +9,8 @@ use foldhash::fast::RandomState;
 
 /// Locks. Each is held for one hit (some ten nanoseconds), or while its share of the keys is walked.
 pub(super) const SHARDS: usize = 256;
+/// Bytes of a key that one place has room for; a longer key takes several.
+const PLACE_BYTES: usize = 256;
 /// A full table looks for ended entries in a shard at most this often, milliseconds.
 const SWEEP_MS: u64 = 1_000;
 
@@ -24,13 +26,19 @@ struct Shard<V> {
     swept_at_ms: u64,
 }
 
-/// Values by key, spread over locks. At most so many keys at a time.
+/// Values by key, spread over locks. At most so many keys at a time, fewer where they are long.
 #[derive(Debug)]
 pub(super) struct Table<V> {
     shards: Box<[Mutex<Shard<V>>]>,
     hasher: RandomState,
-    tracked: AtomicUsize,
-    keys_max: usize,
+    keys: AtomicUsize,
+    places: AtomicUsize,
+    places_max: usize,
+}
+
+/// Places that a key takes: clients may choose the texts that keys are made of.
+fn places(key: &str) -> usize {
+    1 + key.len() / PLACE_BYTES
 }
 
 impl<V: Entry> Table<V> {
@@ -44,14 +52,32 @@ impl<V: Entry> Table<V> {
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             hasher: RandomState::default(),
-            tracked: AtomicUsize::new(0),
-            keys_max,
+            keys: AtomicUsize::new(0),
+            places: AtomicUsize::new(0),
+            places_max: keys_max,
         }
     }
 
     /// Keys in the table.
     pub(super) fn len(&self) -> usize {
-        self.tracked.load(Ordering::Relaxed)
+        self.keys.load(Ordering::Relaxed)
+    }
+
+    /// Forgets what `keep` does not want.
+    fn forget(&self, shard: &mut Shard<V>, mut keep: impl FnMut(&str, &mut V) -> bool) {
+        let (mut keys, mut freed) = (0, 0);
+        shard.entries.retain(|key, value| {
+            let kept = keep(key, value);
+            if !kept {
+                keys += 1;
+                freed += places(key);
+            }
+            kept
+        });
+        if keys > 0 {
+            self.keys.fetch_sub(keys, Ordering::Relaxed);
+            self.places.fetch_sub(freed, Ordering::Relaxed);
+        }
     }
 
     fn shard(&self, key: &str) -> MutexGuard<'_, Shard<V>> {
@@ -73,19 +99,19 @@ impl<V: Entry> Table<V> {
         if let Some(value) = shard.entries.get_mut(key) {
             return Some(work(value));
         }
-        if self.tracked.fetch_add(1, Ordering::Relaxed) >= self.keys_max {
+        let wanted = places(key);
+        let has_room = |taken: usize| taken <= self.places_max;
+        if !has_room(self.places.fetch_add(wanted, Ordering::Relaxed) + wanted) {
             if now_ms >= shard.swept_at_ms.saturating_add(SWEEP_MS) {
                 shard.swept_at_ms = now_ms;
-                let before = shard.entries.len();
-                shard.entries.retain(|_, value| !value.is_over(now_ms));
-                let gone = before - shard.entries.len();
-                self.tracked.fetch_sub(gone, Ordering::Relaxed);
+                self.forget(&mut shard, |_, value| !value.is_over(now_ms));
             }
-            if self.tracked.load(Ordering::Relaxed) > self.keys_max {
-                self.tracked.fetch_sub(1, Ordering::Relaxed);
+            if !has_room(self.places.load(Ordering::Relaxed)) {
+                self.places.fetch_sub(wanted, Ordering::Relaxed);
                 return None;
             }
         }
+        self.keys.fetch_add(1, Ordering::Relaxed);
         Some(work(shard.entries.entry(key.into()).or_insert_with(make)))
     }
 
@@ -95,17 +121,12 @@ impl<V: Entry> Table<V> {
     }
 
     /// Walks one of [`SHARDS`] shards and forgets what `keep` does not want.
-    pub(super) fn walk(&self, shard: usize, mut keep: impl FnMut(&str, &mut V) -> bool) {
+    pub(super) fn walk(&self, shard: usize, keep: impl FnMut(&str, &mut V) -> bool) {
         let Some(shard) = self.shards.get(shard) else {
             return;
         };
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = shard.entries.len();
-        shard.entries.retain(|key, value| keep(key, value));
-        let gone = before - shard.entries.len();
-        if gone > 0 {
-            self.tracked.fetch_sub(gone, Ordering::Relaxed);
-        }
+        self.forget(&mut shard, keep);
     }
 }
 
@@ -143,5 +164,25 @@ mod tests {
             table.walk(shard, |_, value| !value.is_over(10_000));
         }
         assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn long_keys_take_the_places_of_several_and_give_them_back() {
+        let table = Table::new(100);
+        let enter = |key: &str| table.enter(key, 0, || Until(5_000), |value| value.0);
+        let long = |index: usize| format!("{index:0>width$}", width = 10 * PLACE_BYTES - 1);
+        let entered = (0..20)
+            .filter(|index| enter(&long(*index)).is_some())
+            .count();
+        assert_eq!((entered, table.len()), (10, 10));
+        assert_eq!(enter("short"), None);
+        assert_eq!(enter(&long(0)), Some(5_000), "known keys go on");
+        for shard in 0..SHARDS {
+            table.walk(shard, |key, _| *key != *long(0));
+        }
+        let short = (0..200)
+            .filter(|index| enter(&index.to_string()).is_some())
+            .count();
+        assert_eq!((short, table.len()), (10, 19));
     }
 }

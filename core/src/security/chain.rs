@@ -399,12 +399,7 @@ impl Selector {
         if let Some(challenge) = challenge {
             let _ = exchange.response.headers.set("WWW-Authenticate", challenge);
         }
-        let mut failure =
-            Failure::of(ErrorKey::GatewayPlanUnresolvable).because(self.refusal.as_str());
-        if settings.verbose_401 {
-            failure = failure.saying(self.refusal.as_str());
-        }
-        Selection::Failed(Box::new(failure))
+        Selection::Failed(Box::new(self.refusal.failure(settings)))
     }
 }
 

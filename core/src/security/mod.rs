@@ -167,7 +167,7 @@ pub fn select<'a>(
             }
         }
     }
-    Err(Failure::of(ErrorKey::GatewayPlanUnresolvable).because(refusal.as_str()))
+    Err(refusal.failure(settings))
 }
 
 /// The key of a request and what the store knows of it.
@@ -275,6 +275,16 @@ enum Refusal {
 }
 
 impl Refusal {
+    /// The answer when no plan passed. The client is told why only where the operator wants it.
+    fn failure(self, settings: &ApiKeySettings) -> Failure {
+        let failure = Failure::of(ErrorKey::GatewayPlanUnresolvable).because(self.as_str());
+        if settings.verbose_401 {
+            failure.saying(self.as_str())
+        } else {
+            failure
+        }
+    }
+
     /// The reference's text for it.
     fn as_str(self) -> &'static str {
         match self {

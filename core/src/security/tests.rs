@@ -511,3 +511,31 @@ fn without_subscription_validation_the_policy_alone_judges_the_key() {
     let keyless = answer(plans(), &Request::default(), &settings);
     assert_eq!(keyless, Ok(("open".to_owned(), "1".to_owned())));
 }
+
+#[test]
+fn clients_are_told_why_no_plan_passed_only_where_that_is_wanted() {
+    for (key, reason) in [
+        (None, "The request did not include an authentication token"),
+        (Some(""), "The provided authentication token is invalid"),
+        (
+            Some("ended"),
+            "Access has expired for the provided credentials",
+        ),
+        (
+            Some("silver"),
+            "The provided credentials are not authorized",
+        ),
+    ] {
+        for verbose_401 in [false, true] {
+            let settings = ApiKeySettings {
+                verbose_401,
+                ..ApiKeySettings::default()
+            };
+            let request = key.map(with_key).unwrap_or_default();
+            let failure = select(&api(vec![gold()]), &store(), &request, &settings, NOW_MS)
+                .expect_err("refused");
+            let expected = if verbose_401 { reason } else { "Unauthorized" };
+            assert_eq!(failure.message.as_deref(), Some(expected));
+        }
+    }
+}

@@ -39,7 +39,7 @@ pub(super) const ENTRY: Entry = Entry {
         "scope",
         "allowRefreshAction",
     ],
-    differences: "a response is stored before it is sent on; one above 4 MiB, an event stream, and one whose headers give it no time to live are not stored; policy.cache.serialization also knows FRAME, the format of version 4 of the policy",
+    differences: "a response is stored before it is sent on; one above 4 MiB, an event stream, one whose headers give it no time to live, and one that is no UTF-8 although its type is text, in Redis as TEXT, are not stored; policy.cache.serialization also knows FRAME, the format of version 4 of the policy",
     build,
 };
 

@@ -130,7 +130,7 @@ impl Stored {
     fn write_json(&self, format: Format) -> Option<Vec<u8>> {
         let mut headers = Map::new();
         for (name, value) in &self.headers {
-            let value = Value::String(String::from_utf8_lossy(value).into_owned());
+            let value = Value::String(std::str::from_utf8(value).ok()?.to_owned());
             let known = headers
                 .keys()
                 .find(|known| known.eq_ignore_ascii_case(name))
@@ -144,19 +144,11 @@ impl Stored {
                 }
             }
         }
-        let body = if self.is_binary() {
-            STANDARD.encode(&self.body)
-        } else {
-            match format {
-                Format::Binary => String::new(),
-                _ => String::from_utf8_lossy(&self.body).into_owned(),
-            }
-        };
-        let body = match format {
-            // The bytes themselves are encoded, not a text that lost some of them.
-            Format::Binary if self.is_binary() => STANDARD.encode(body),
-            Format::Binary => STANDARD.encode(&self.body),
-            _ => body,
+        let body = match (format, self.is_binary()) {
+            (Format::Binary, true) => STANDARD.encode(STANDARD.encode(&self.body)),
+            (Format::Binary, false) => STANDARD.encode(&self.body),
+            (_, true) => STANDARD.encode(&self.body),
+            (_, false) => std::str::from_utf8(&self.body).ok()?.to_owned(),
         };
         let entry = serde_json::json!({
             "status": self.status,
@@ -264,6 +256,23 @@ mod tests {
             frame.write(Format::Frame).as_deref(),
             Some(&b"\x01\x00\xc8\x00\x00\x00\x0b\x00\x01\x00\x01A\x00\x00\x00\x02bc!"[..])
         );
+    }
+
+    #[test]
+    fn a_text_entry_never_holds_less_than_the_answer() {
+        let mut odd_header = sample("text/plain", b"body");
+        odd_header
+            .headers
+            .push(("X-B".to_owned(), b"\xe9".to_vec()));
+        let odd_body = sample("text/plain", &[0xff, 0, 1]);
+        for odd in [odd_header, odd_body] {
+            assert_eq!(odd.write(Format::Text), None, "{odd:?}");
+            let frame = odd.write(Format::Frame).expect("a frame");
+            assert_eq!(Stored::read(&frame, Format::Text), Some(odd));
+        }
+        let body = sample("text/plain", &[0xff, 0, 1]);
+        let entry = body.write(Format::Binary).expect("an entry");
+        assert_eq!(Stored::read(&entry, Format::Binary), Some(body));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The part of the template language FreeMarker that bodies are written in (contract policies 13, `policy-assign-content`).
 //!
 //! Interpolations, `<#if>`, `<#list>` (with `<#else>`, `<#sep>`, `<#break>`, `<#continue>`), `<#assign>`, `<#noparse>`, comments, literals,
-//! operators, and the built-ins of [`builtins`]. Everything else is refused when a template is compiled, and named: macros, functions,
+//! operators, and the built-ins of `builtins.rs`. Everything else is refused when a template is compiled, and named: macros, functions,
 //! includes, `?new`, `?api`, dates. Numbers are decimal, and are printed as in English.
 //!
 //! A rendering is bounded: steps, bytes of output, bytes of text made on the way.

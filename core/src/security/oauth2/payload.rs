@@ -52,9 +52,14 @@ impl Payload {
         Some(text).filter(|text| !text.trim().is_empty())
     }
 
-    /// `client_id`, when it is not blank.
+    /// `client_id`, or else `aud`, when it is not blank; of several audiences the first one.
     pub(crate) fn client_id(&self) -> Option<String> {
         self.member_text("client_id")
+            .or_else(|| match self.member("aud")? {
+                Value::Array(items) => items.first()?.as_str().map(str::to_owned),
+                _ => self.member_text("aud"),
+            })
+            .filter(|id| !id.trim().is_empty())
     }
 
     /// `active`; `None` when it is absent.

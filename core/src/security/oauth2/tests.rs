@@ -190,3 +190,20 @@ fn secrets_do_not_show() {
     assert_eq!(format!("{:?}", Secret("planted".into())), "***");
     assert!(!format!("{:?}", Payload::new(r#"{"a":"planted"}"#)).contains("planted"));
 }
+
+#[test]
+fn the_client_is_named_by_its_id_or_else_by_the_first_audience() {
+    for (payload, expected) in [
+        (json!({"client_id": "me", "aud": "other"}), Some("me")),
+        (json!({"client_id": " ", "aud": "me"}), Some("me")),
+        (json!({"aud": ["me", "other"]}), Some("me")),
+        (json!({"client_id": 7}), Some("7")),
+        (json!({"aud": []}), None),
+        (json!({"aud": [7, "me"]}), None),
+        (json!({"aud": ""}), None),
+        (json!({}), None),
+    ] {
+        let found = Payload::new(payload.to_string()).client_id();
+        assert_eq!(found.as_deref(), expected, "{payload}");
+    }
+}

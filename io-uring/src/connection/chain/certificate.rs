@@ -6,20 +6,27 @@ use turnpike_core::exchange::ClientCertificate;
 
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
-/// The certificate in a header value: percent-encoded PEM, or DER in base64.
+/// The certificate in a header value: percent-encoded PEM, PEM with tabs in place of line ends, or DER in base64. `None` for a blank
+/// value; what is no certificate is a presented one that nobody can use (contract request-lifecycle 5.3).
 pub(super) fn of_header(value: &[u8]) -> Option<ClientCertificate> {
-    let mut text = percent_decoded(value.trim_ascii());
-    if text.is_empty() {
-        return None;
+    let text = percent_decoded(value.trim_ascii());
+    (!text.is_empty()).then(|| ClientCertificate {
+        der: der_of(text).unwrap_or_default(),
+    })
+}
+
+fn der_of(mut text: Vec<u8>) -> Option<Box<[u8]>> {
+    for byte in &mut text {
+        if *byte == b'\t' {
+            *byte = b'\n';
+        }
     }
     if !text.starts_with(BEGIN) {
         text = [BEGIN, b"\n", &text, b"\n-----END CERTIFICATE-----\n"].concat();
     }
     let der = CertificateDer::from_pem_slice(&text).ok()?;
     // Every certificate is a sequence of more than a few bytes.
-    (der.len() > 64 && der.first() == Some(&0x30)).then(|| ClientCertificate {
-        der: der.to_vec().into(),
-    })
+    (der.len() > 64 && der.first() == Some(&0x30)).then(|| der.to_vec().into())
 }
 
 /// `%XX` as bytes; `+` stays, as it belongs to base64.
@@ -71,16 +78,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_is_none() {
+    fn tabs_stand_for_line_ends() {
+        let pem = format!("-----BEGIN CERTIFICATE-----\t{BASE64}\t-----END CERTIFICATE-----");
+        assert_eq!(of_header(pem.as_bytes()), of_header(BASE64.as_bytes()));
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_a_presented_one_without_content() {
+        for value in ["", "  "] {
+            assert_eq!(of_header(value.as_bytes()), None, "{value:?}");
+        }
         for value in [
-            "",
-            "  ",
             "MEMA",
             "%%%",
             "-----BEGIN CERTIFICATE-----",
             "%2D%2D",
+            "(null)",
         ] {
-            assert_eq!(of_header(value.as_bytes()), None, "{value:?}");
+            let found = of_header(value.as_bytes()).expect("something was presented");
+            assert!(found.der.is_empty(), "{value:?}");
         }
     }
 }

@@ -9,12 +9,14 @@
 //!        └──────────── failure anywhere: the failure becomes the response ──────────────────────────────────▶ CORS ─┘
 //! ```
 
+mod call;
+
 use super::cors::Preflight;
 use super::{Flow, FlowMode, FlowSet, Step, best_match, failure};
 use crate::definition::Engine;
 use crate::el::{ElErrorKind, Template};
 use crate::error::{ErrorKey, Failure};
-use crate::exchange::{Call, Carry, Exchange};
+use crate::exchange::{Carry, Exchange};
 use crate::need::{Answer, Need};
 use crate::policy::{Phase, Stage, Verdict};
 use crate::security::{ApiKeySettings, Selection, Selector};
@@ -485,11 +487,6 @@ impl<'a> Run<'a> {
                 match self.enter_flow(exchange, flow, level) {
                     Ok(true) => {
                         self.entered = true;
-                        if legacy {
-                            // Only the old engine tells policies the path of the flow (contract policies 6.3).
-                            let path = flow.path.as_str().to_owned();
-                            exchange.set_attribute("gravitee.attribute.resolved-path", path);
-                        }
                     }
                     Ok(false) => {
                         self.flow += 1;
@@ -713,118 +710,6 @@ impl<'a> Run<'a> {
             Stage::BeforeCall => self.entered_wrapper(exchange, verdict),
             Stage::AfterCall => self.left_wrapper(exchange, verdict),
         }
-    }
-
-    /// From the outermost wrapper (the last that asked) to the backend.
-    fn before_call(&mut self, exchange: &mut Exchange<'a>) -> Option<Next> {
-        if self.depth == self.wrappers.len() {
-            if self.is_preflight {
-                exchange.response.status = 200;
-                exchange.call = Call::Answered;
-                self.state = State::AfterCall;
-                return None;
-            }
-            let kept = exchange.request.body.is_streaming()
-                && [Level::Organization, Level::Plan, Level::Api]
-                    .into_iter()
-                    .filter_map(|level| Self::flows(exchange, level))
-                    .any(FlowSet::response_needs_request_body);
-            if kept {
-                self.waiting = Waiting::Body;
-                return Some(Next::Await(Need::RequestBody));
-            }
-        }
-        if self.depth == 0 {
-            exchange.call = Call::Open;
-            self.state = State::Calling;
-            return None;
-        }
-        self.depth -= 1;
-        let step = self.wrappers[self.depth].step;
-        exchange.carry = self.wrappers[self.depth].carry.take();
-        let verdict = self.metered(step, |policy| policy.before_call(exchange));
-        self.entered_wrapper(exchange, verdict)
-    }
-
-    fn entered_wrapper(&mut self, exchange: &mut Exchange<'a>, verdict: Verdict) -> Option<Next> {
-        match verdict {
-            Verdict::Await(need) => {
-                self.waiting = Waiting::Step(Stage::BeforeCall);
-                return Some(Next::Await(need));
-            }
-            Verdict::Continue | Verdict::Wrap(_) | Verdict::Again(_) => {
-                self.wrappers[self.depth].carry = exchange.carry.take();
-            }
-            Verdict::Interrupt => {
-                // This wrapper answers in the backend's place; it is not asked again on the way out.
-                self.wrappers[self.depth].carry = exchange.carry.take();
-                exchange.call = Call::Answered;
-                if exchange.response.status == 0 {
-                    exchange.response.status = 200;
-                }
-                self.depth += 1;
-                self.state = State::AfterCall;
-            }
-            Verdict::Fail(failure) => {
-                self.wrappers[self.depth].carry = exchange.carry.take();
-                exchange.call = Call::Failed(failure);
-                self.depth += 1;
-                self.state = State::AfterCall;
-            }
-        }
-        None
-    }
-
-    /// From the backend out, wrapper by wrapper, and on to the response phase.
-    fn after_call(&mut self, exchange: &mut Exchange<'a>) -> Option<Next> {
-        if self.depth >= self.wrappers.len() {
-            self.wrappers.clear();
-            self.depth = 0;
-            match std::mem::take(&mut exchange.call) {
-                Call::Failed(failure) => self.fail(exchange, failure),
-                Call::Answered | Call::Open => {
-                    exchange.call = Call::Answered;
-                    let first = if exchange.api.engine == Engine::V2Legacy {
-                        Level::Api
-                    } else {
-                        Level::Plan
-                    };
-                    self.enter(State::Flows(first, Phase::Response));
-                }
-            }
-            return None;
-        }
-        let step = self.wrappers[self.depth].step;
-        exchange.carry = self.wrappers[self.depth].carry.take();
-        let verdict = self.metered(step, |policy| policy.after_call(exchange));
-        self.left_wrapper(exchange, verdict)
-    }
-
-    fn left_wrapper(&mut self, exchange: &mut Exchange<'a>, verdict: Verdict) -> Option<Next> {
-        match verdict {
-            Verdict::Await(need) => {
-                self.waiting = Waiting::Step(Stage::AfterCall);
-                return Some(Next::Await(need));
-            }
-            Verdict::Again(pause_ms) => {
-                self.wrappers[self.depth].carry = exchange.carry.take();
-                self.depth += 1;
-                exchange.response.forget();
-                self.state = State::BeforeCall;
-                // The wrapper that asked stands in front of the next call, too.
-                self.waiting = Waiting::Again;
-                return Some(Next::Await(Need::Pause(pause_ms)));
-            }
-            Verdict::Fail(failure) => {
-                exchange.call = Call::Failed(failure);
-                self.wrappers[self.depth].carry = exchange.carry.take();
-            }
-            Verdict::Continue | Verdict::Wrap(_) | Verdict::Interrupt => {
-                self.wrappers[self.depth].carry = exchange.carry.take();
-            }
-        }
-        self.depth += 1;
-        None
     }
 }
 
