@@ -382,6 +382,9 @@ fn bodies_are_bounded_by_what_they_announce_and_by_what_comes() {
         let target = backend.target("");
         vec![
             v4("pass", "/pass", &target).request("request-content-limit", limit.clone()),
+            v2("old", "/old", &target)
+                .request("request-content-limit", limit.clone())
+                .with(|definition| definition["execution_mode"] = json!("v3")),
             v4("held", "/held", &target)
                 .request("request-content-limit", limit)
                 .request(
@@ -392,7 +395,7 @@ fn bodies_are_bounded_by_what_they_announce_and_by_what_comes() {
     });
     let mut talk = Talk::with(&site);
     let message = "The request is larger than the server is willing or able to process.";
-    for api in ["pass", "held"] {
+    for api in ["pass", "held", "old"] {
         let path = format!("/{api}/x");
         let large = "REQUEST_CONTENT_LIMIT_TOO_LARGE";
         let length = |length: &str| request("POST", &path, &[("Content-Length", length)], b"");
