@@ -165,6 +165,9 @@ pub(crate) const KEYS: &[Key] = &[
     key("api.properties.encryption.secret", Secret, "vvLJ4Q8Khvv9tm2tIPdkGEdmgKUruAL6", "Key of encrypted API properties, 32 bytes; the default is the well-known one of the Java gateway."),
     key("policy.api-key.header", Text, "X-Gravitee-Api-Key", "Header of the API key; an empty text turns it off."),
     key("policy.api-key.param", Text, "api-key", "Query parameter of the API key; an empty text turns it off."),
+    key("policy.cache.serialization", Text, "TEXT", "Form of entries in a shared cache: `TEXT` or `BINARY` as the reference before 4.0 of the policy, `FRAME` as since."),
+    open("policy.jwt.issuer.**", Secret, "…", "Keys of token issuers for `GATEWAY_KEYS`, by issuer and key id."),
+    open("policy.rbac.attributes.roles", Text, "user.roles", "Attribute that holds the roles of the user."),
     // Cloud.
     key("cloud.enabled", Flag, "true", "Whether a Cloud Token is used when there is one."),
     open("cloud.token", Secret, "…", "Cloud Token; it decides where the control plane is and who we are."),
@@ -462,6 +465,7 @@ pub(crate) const KEYS: &[Key] = &[
     ignored("handlers.request.trace-context.**"),
     ignored("policy.data-logging-masking.**"),
     ignored("policy.geoip-filtering.**"),
+    ignored("policy.ip-filtering.dns.**"),
     ignored("policy.groovy.**"),
     ignored("policy.rate-limit.**"),
     ignored("api.jupiterMode.**"),
