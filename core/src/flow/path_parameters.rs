@@ -2,12 +2,10 @@
 
 use regex::Regex;
 
-use super::{FlowSet, Methods, PathOperator, pattern};
+use super::pattern::{self, PARAMETER};
+use super::{FlowSet, Methods, PathOperator};
 use crate::exchange::Exchange;
 use crate::http::path::decode;
-
-/// What a `:name` segment matches.
-const PARAMETER: &str = r"[a-zA-Z0-9\-._~%!$&'()* +,;=:@|]+";
 
 /// A flow path with parameters.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use regex::Regex;
 use crate::http::Method;
 
 /// What a `:name` segment matches.
-const PARAMETER: &str = r"[a-zA-Z0-9\-._~%!$&'()* +,;=:@|]+";
+pub(super) const PARAMETER: &str = r"[a-zA-Z0-9\-._~%!$&'()* +,;=:@|]+";
 
 /// How a flow's path is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
