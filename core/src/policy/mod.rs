@@ -23,7 +23,6 @@ mod json_validation;
 pub(crate) mod jwt;
 mod key_less;
 mod latency;
-#[allow(dead_code, reason = "helpers for every policy; not all are used yet")]
 pub(crate) mod lenient;
 mod limit;
 mod mock;
