@@ -15,6 +15,8 @@ pub(crate) const COMPRESSED_BYTES_MAX: usize = 5 << 20;
 const RAW_BYTES_MAX: usize = 32 << 20;
 /// The compressor holds back up to one block; a batch is closed this far before the limit.
 const COMPRESSED_MARGIN_BYTES: usize = 256 << 10;
+/// Documents are handed to the compressor this many bytes at a time: each hand-over costs it a pass over its whole output buffer.
+const PENDING_BYTES: usize = 32 << 10;
 /// Memory of a batch beside its body: its place in a queue, its id, the allocation's slack.
 const OVERHEAD_BYTES: usize = 256;
 
@@ -55,7 +57,7 @@ impl Batch {
         let (first, second) = raw.split_at(at);
         let make = |documents: &[u8], records| {
             let mut open = OpenBatch::new();
-            open.encoder.write_all(documents)?;
+            open.pending.extend_from_slice(documents);
             open.records = records;
             open.finish()
         };
@@ -70,6 +72,8 @@ impl Batch {
 #[derive(Debug)]
 pub(crate) struct OpenBatch {
     encoder: GzEncoder<Vec<u8>>,
+    /// Documents that the compressor has not seen yet.
+    pending: Vec<u8>,
     records: usize,
     raw_bytes: usize,
 }
@@ -79,6 +83,7 @@ impl OpenBatch {
         // Level 1: access records repeat so much that higher levels gain little and cost several times the CPU.
         Self {
             encoder: GzEncoder::new(Vec::new(), Compression::fast()),
+            pending: Vec::new(),
             records: 0,
             raw_bytes: 0,
         }
@@ -86,7 +91,11 @@ impl OpenBatch {
 
     /// Adds one document, a whole line.
     pub(crate) fn push(&mut self, document: &[u8]) -> io::Result<()> {
-        self.encoder.write_all(document)?;
+        if self.pending.len() + document.len() > PENDING_BYTES {
+            self.encoder.write_all(&self.pending)?;
+            self.pending.clear();
+        }
+        self.pending.extend_from_slice(document);
         self.records += 1;
         self.raw_bytes += document.len();
         Ok(())
@@ -96,19 +105,20 @@ impl OpenBatch {
         self.records
     }
 
-    /// Bytes that came out of the compressor so far.
+    /// Bytes that came out of the compressor so far, and what has not gone in.
     pub(crate) fn bytes(&self) -> usize {
-        self.encoder.get_ref().len()
+        self.encoder.get_ref().len() + self.pending.len()
     }
 
     /// True when the batch must be closed whatever `bulk.items` says.
     pub(crate) fn is_large(&self) -> bool {
         self.raw_bytes >= RAW_BYTES_MAX - (1 << 20)
-            || self.encoder.get_ref().len() >= COMPRESSED_BYTES_MAX - COMPRESSED_MARGIN_BYTES
+            || self.bytes() >= COMPRESSED_BYTES_MAX - COMPRESSED_MARGIN_BYTES
     }
 
     /// Ends the compression.
-    pub(crate) fn finish(self) -> io::Result<Batch> {
+    pub(crate) fn finish(mut self) -> io::Result<Batch> {
+        self.encoder.write_all(&self.pending)?;
         let mut body = self.encoder.finish()?;
         body.shrink_to_fit();
         Ok(Batch {

@@ -72,6 +72,12 @@ impl<'a> Object<'a> {
 /// Appends `value` with the escapes that RFC 8259 section 7 demands and no others. Runs of plain bytes are copied whole.
 fn escape(out: &mut Vec<u8>, value: &str) {
     let bytes = value.as_bytes();
+    // Nearly every text is plain. Without a way out of the loop, many bytes are looked at at once.
+    let special = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
+    if !bytes.iter().fold(false, |any, byte| any | special(*byte)) {
+        out.extend_from_slice(bytes);
+        return;
+    }
     let mut plain_from = 0;
     for (at, byte) in bytes.iter().enumerate() {
         let short = match byte {

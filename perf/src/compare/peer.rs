@@ -19,6 +19,8 @@ use crate::load::{Expectation, ResponseReader};
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for one probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Nice value of the Cloud Gate.
+const NICE_ASIDE: i32 = 19;
 /// Prefix of the names of the gateway's traffic threads.
 const GATEWAY_WORKER_PREFIX: &str = "turnpike-w";
 
@@ -255,12 +257,17 @@ fn start_turnpike(setup: &Setup<'_>) -> anyhow::Result<Peer> {
         &listen,
         "--plain-http",
     ];
+    // Reading reports must not delay the origin and the generator, which have the same CPU.
+    let aside = Placement {
+        nice: NICE_ASIDE,
+        ..setup.helpers
+    };
     let mut gate = Process::start(
         "cloud-gate",
         binary,
         arguments,
         &[],
-        &setup.helpers,
+        &aside,
         &setup.logs,
     )?;
     gate.wait_until(START_TIMEOUT, || connects(cloud_gate))?;
