@@ -15,7 +15,7 @@ use turnpike_core::exchange::{Body, Call, Exchange, Memory};
 use turnpike_core::flow::{
     Flow, FlowMode, FlowPath, FlowSet, Methods, Next, PathOperator, Run, Step, Surroundings,
 };
-use turnpike_core::need::Answer;
+use turnpike_core::need::{Answer, Errand, HttpReply, Need};
 use turnpike_core::policy::registry::{self, GatewayParts};
 use turnpike_core::policy::resource::{self, ResourceBuilder};
 use turnpike_core::policy::{Builder, Phase, Resource};
@@ -45,19 +45,32 @@ fn parts() -> GatewayParts {
     }
 }
 
+/// A cache, and an authorization server that remembers its answers in it; each is named as its type.
 fn resources(parts: &GatewayParts) -> HashMap<Box<str>, Resource> {
-    let entry = resource::find("cache").expect("a resource");
-    let instance = (entry.build)(&ResourceBuilder {
-        name: "cache",
-        api_id: "api",
-        configuration: &json!({"timeToLiveSeconds": 60}),
-        gateway: parts,
-    });
-    let resource = Resource {
-        kind: entry.kind.into(),
-        instance: instance.expect("a cache"),
-    };
-    HashMap::from([("cache".into(), resource)])
+    let configurations = [
+        ("cache", json!({"timeToLiveSeconds": 60})),
+        (
+            "oauth2",
+            json!({"introspectionEndpoint": "http://127.0.0.1:1/introspect"}),
+        ),
+    ];
+    configurations
+        .iter()
+        .map(|(kind, configuration)| {
+            let entry = resource::find(kind).expect("a resource");
+            let instance = (entry.build)(&ResourceBuilder {
+                name: kind,
+                api_id: "api",
+                configuration,
+                gateway: parts,
+            });
+            let resource = Resource {
+                kind: entry.kind.into(),
+                instance: instance.expect("a configuration"),
+            };
+            ((*kind).into(), resource)
+        })
+        .collect()
 }
 
 /// An API-key plan with 1,000 keys and a flow of these steps: phase, policy, configuration.
@@ -196,11 +209,19 @@ fn exchanges_with(
                     exchange.response.body = Body::Buffered(b"{}".to_vec());
                     run.called(&mut exchange)
                 }
+                Next::Await(Need::Errand(errand)) if matches!(*errand, Errand::Http(_)) => {
+                    let reply = HttpReply {
+                        status: 200,
+                        headers: Vec::new(),
+                        body: br#"{"active":true,"client_id":"client","scope":"read"}"#.to_vec(),
+                    };
+                    run.answer(&mut exchange, Answer::Http(Ok(Box::new(reply))))
+                }
                 Next::Await(_) => run.answer(&mut exchange, Answer::Done),
                 Next::Respond => break,
             };
         }
-        black_box(exchange.response.status);
+        assert_eq!(black_box(exchange.response.status), 200);
         memory = Some(exchange.into_memory());
     });
 }
@@ -298,6 +319,31 @@ fn jwt(bencher: Bencher<'_, '_>, is_known: bool) {
                 .expect("a field");
         },
     );
+}
+
+/// A token that the authorization server was asked about before.
+#[divan::bench]
+fn oauth2(bencher: Bencher<'_, '_>) {
+    let configuration = json!({"oauthResource": "oauth2", "oauthCacheResource": "cache"});
+    exchanges_with(
+        bencher,
+        &[(Phase::Request, "oauth2", configuration)],
+        |exchange| {
+            let headers = &mut exchange.request.headers;
+            headers
+                .add("Authorization", "Bearer a-token")
+                .expect("a field");
+        },
+    );
+}
+
+/// A call with its signature, without the network: it is answered on the spot.
+#[divan::bench]
+fn aws_lambda(bencher: Bencher<'_, '_>) {
+    let configuration = json!({
+        "region": "eu-west-1", "function": "bench", "accessKey": "AKIDEXAMPLE", "secretKey": "secret", "payload": "{}",
+    });
+    exchanges(bencher, &[(Phase::Request, "aws-lambda", configuration)]);
 }
 
 const SECRET: &str = "a secret of more than thirty-two bytes, which HS256 asks for!";

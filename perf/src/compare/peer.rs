@@ -262,14 +262,7 @@ fn start_turnpike(setup: &Setup<'_>) -> anyhow::Result<Peer> {
         nice: NICE_ASIDE,
         ..setup.helpers
     };
-    let mut gate = Process::start(
-        "cloud-gate",
-        binary,
-        arguments,
-        &[],
-        &aside,
-        &setup.logs,
-    )?;
+    let mut gate = Process::start("cloud-gate", binary, arguments, &[], &aside, &setup.logs)?;
     gate.wait_until(START_TIMEOUT, || connects(cloud_gate))?;
 
     let mut environment: Vec<(String, String)> =
