@@ -25,6 +25,7 @@ mod policy_calls;
 mod policy_chain;
 mod policy_content;
 mod policy_expressions;
+mod policy_jwks;
 mod policy_lambda;
 mod policy_plans;
 mod policy_routing;
