@@ -28,6 +28,7 @@ mod policy_expressions;
 mod policy_jwks;
 mod policy_lambda;
 mod policy_legacy;
+mod policy_made_tokens;
 mod policy_oauth2;
 mod policy_plans;
 mod policy_routing;
