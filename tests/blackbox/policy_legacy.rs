@@ -53,6 +53,8 @@ const UNQUOTED: Option<&str> = Some("Bearer realm=gravitee.io");
 fn the_policy_of_a_bearer_plan_speaks_before_the_subscription_is_looked_for() {
     let server = Server::start(introspected);
     let (rsa, other) = (Rsa::generate(), Rsa::generate());
+    let pem = rsa.pem();
+    let bare: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     let site = Site::prepared(Start::new(), |plane, backend| {
         let scoped = json!({ "oauthResource": "server", "checkRequiredScopes": true, "requiredScopes": ["b"] });
         for (api, security, configuration) in [
@@ -62,6 +64,12 @@ fn the_policy_of_a_bearer_plan_speaks_before_the_subscription_is_looked_for() {
                 json!({ "signature": "RSA_RS256", "resolverParameter": rsa.pem() }),
             ),
             ("any", "JWT", json!({ "resolverParameter": rsa.pem() })),
+            // The armour of a key is no matter.
+            (
+                "bare",
+                "JWT",
+                json!({ "signature": "RSA_RS256", "resolverParameter": bare }),
+            ),
             ("oauth2", "OAUTH2", json!({ "oauthResource": "server" })),
             ("scoped", "OAUTH2", scoped),
             ("homeless", "OAUTH2", json!({ "oauthResource": "none" })),
@@ -80,6 +88,7 @@ fn the_policy_of_a_bearer_plan_speaks_before_the_subscription_is_looked_for() {
         ("jwt", of("me")),
         // No algorithm means any of RSA.
         ("any", longer.clone()),
+        ("bare", of("me")),
         ("oauth2", "opaque".to_owned()),
     ] {
         let fields = [("Authorization", &*bearer(&token))];
@@ -359,5 +368,31 @@ fn without_subscription_validation_a_good_token_is_enough() {
     for (token, status) in [("stranger", 200), ("nobody", 200), ("inactive", 401)] {
         let response = get(&site, "/api/x", &[("Authorization", &*bearer(token))]);
         assert_eq!(response.status, status, "{token}");
+    }
+}
+
+#[test]
+fn refusals_of_the_legacy_engine_have_templates_of_their_own() {
+    let server = Server::start(introspected);
+    let site = Site::prepared(Start::new(), |plane, backend| {
+        let plans = [("plan", "OAUTH2", json!({ "oauthResource": "server" }))];
+        let template = |body: &str| json!({ "*/*": { "status": 403, "body": body } });
+        let definition = legacy(&backend.target(""), "api", &plans, &server);
+        plane.deploy(&definition.with(|definition| {
+            definition["response_templates"] = json!({
+                DENIED: template("no subscription"),
+                "GATEWAY_OAUTH2_INVALID_CLIENT": template("no client"),
+                "OAUTH2_INVALID_ACCESS_TOKEN": template("no token"),
+            });
+        }));
+    });
+    for (token, body) in [
+        ("stranger", "no subscription"),
+        ("nobody", "no client"),
+        ("inactive", "no token"),
+    ] {
+        let response = get(&site, "/api/x", &[("Authorization", &*bearer(token))]);
+        let found = (response.status, &*response.text());
+        assert_eq!(found, (403, body), "{token}");
     }
 }
