@@ -232,6 +232,47 @@ fn a_subscription_may_have_several_certificates() {
     site.reports_are_as_expected();
 }
 
+#[test]
+fn selection_rules_choose_among_plans_for_certificates() {
+    let made = rcgen::generate_simple_self_signed(["one".to_owned()]).expect("a certificate");
+    let other = rcgen::generate_simple_self_signed(["two".to_owned()]).expect("a certificate");
+    let start = Start::new().set("http.ssl.clientAuthHeader.name", "X-Client-Cert");
+    let site = Site::prepared(start, |plane, backend| {
+        let plans = [
+            ("gold", "mtls", json!({})),
+            ("silver", "mtls", json!({})),
+            ("open", "key-less", json!({})),
+        ];
+        let definition = planned(&backend.target(""), "api1", &plans).with(|definition| {
+            for (index, tier) in ["gold", "silver"].iter().enumerate() {
+                definition["plans"][index]["selectionRule"] =
+                    json!(format!("{{#request.headers['X-Tier'][0] == '{tier}'}}"));
+            }
+        });
+        plane.deploy(&definition);
+        for plan in ["gold", "silver"] {
+            let certificate = BASE64_STANDARD.encode(made.cert.pem());
+            let changes = json!({ "clientCertificate": certificate });
+            plane.subscribe_to("api1", plan, plan, changes);
+        }
+    });
+    let (mine, strange) = (
+        header_value(&made.cert.pem()),
+        header_value(&other.cert.pem()),
+    );
+    for tier in ["gold", "silver"] {
+        let fields = [("X-Client-Cert", &*mine), ("X-Tier", tier)];
+        assert_let_in(&site, "/api1/x", &fields, tier, tier);
+        let fields = [("X-Client-Cert", &*strange), ("X-Tier", tier)];
+        assert_refused(&site, "/api1/x", &fields, 401, UNRESOLVABLE);
+    }
+    // No rule takes the certificate: it is dropped, and the open door is open.
+    let fields = [("X-Client-Cert", &*mine), ("X-Tier", "iron")];
+    assert_let_in(&site, "/api1/x", &fields, "open", "127.0.0.1");
+    assert_let_in(&site, "/api1/x", &[], "open", "127.0.0.1");
+    site.reports_are_as_expected();
+}
+
 fn introspected(asked: &Asked) -> Answer {
     match &*asked.body {
         b"token=opaque" => Answer::json(&json!({ "active": true, "client_id": "opaque-client" })),

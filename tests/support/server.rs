@@ -1,11 +1,10 @@
 //! An HTTP server whose answers a test writes itself: for callouts, introspection, key sets, functions.
 
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-use std::io::Write as _;
 
 use super::wait::pause;
 use super::wire::{Framing, Head, Wire};
@@ -55,17 +54,36 @@ impl Answer {
     }
 }
 
+trait Duplex: Read + Write {}
+impl<S: Read + Write> Duplex for S {}
 type Handler = dyn Fn(&Asked) -> Answer + Send + Sync;
 
 /// The server; it accepts no more once this is dropped.
 pub(crate) struct Server {
     address: SocketAddr,
+    scheme: &'static str,
     asked: Arc<Mutex<Vec<Asked>>>,
     stopping: Arc<AtomicBool>,
 }
 
 impl Server {
     pub(crate) fn start(handler: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+        Self::run(None, handler)
+    }
+
+    /// A server behind TLS.
+    pub(crate) fn with_tls(
+        config: Arc<rustls::ServerConfig>,
+        handler: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        Self::run(Some(config), handler)
+    }
+
+    fn run(
+        tls: Option<Arc<rustls::ServerConfig>>,
+        handler: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
@@ -79,13 +97,17 @@ impl Server {
                 }
                 let Ok(stream) = stream else { continue };
                 let (handler, kept) = (Arc::clone(&handler), Arc::clone(&kept));
+                let tls = tls.clone();
                 std::thread::spawn(move || {
-                    let _ = serve(stream, &*handler, &kept);
+                    if let Ok(stream) = wrap(stream, tls) {
+                        serve(stream, &*handler, &kept);
+                    }
                 });
             }
         });
         Self {
             address,
+            scheme,
             asked,
             stopping,
         }
@@ -97,7 +119,12 @@ impl Server {
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", self.scheme, self.address)
+    }
+
+    /// The same with a name in place of the address: certificates are for names.
+    pub(crate) fn named_url(&self, name: &str, path: &str) -> String {
+        format!("{}://{name}:{}{path}", self.scheme, self.address.port())
     }
 
     /// Every request that came, oldest first.
@@ -116,11 +143,18 @@ impl Drop for Server {
     }
 }
 
-fn serve(stream: TcpStream, handler: &Handler, kept: &Mutex<Vec<Asked>>) -> Option<()> {
-    stream
-        .set_read_timeout(Some(Duration::from_secs(60)))
-        .ok()?;
-    let mut writer = stream.try_clone().ok()?;
+fn wrap(stream: TcpStream, tls: Option<Arc<rustls::ServerConfig>>) -> io::Result<Box<dyn Duplex>> {
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    Ok(match tls {
+        None => Box::new(stream),
+        Some(config) => {
+            let session = rustls::ServerConnection::new(config).map_err(io::Error::other)?;
+            Box::new(rustls::StreamOwned::new(session, stream))
+        }
+    })
+}
+
+fn serve(stream: Box<dyn Duplex>, handler: &Handler, kept: &Mutex<Vec<Asked>>) -> Option<()> {
     let mut wire = Wire::new(stream);
     loop {
         let head = wire.head().ok()?;
@@ -150,7 +184,8 @@ fn serve(stream: TcpStream, handler: &Handler, kept: &Mutex<Vec<Asked>>) -> Opti
             text.push_str(&format!("{name}: {value}\r\n"));
         }
         text.push_str("\r\n");
-        writer.write_all(text.as_bytes()).ok()?;
-        writer.write_all(&answer.body).ok()?;
+        wire.stream.write_all(text.as_bytes()).ok()?;
+        wire.stream.write_all(&answer.body).ok()?;
+        wire.stream.flush().ok()?;
     }
 }

@@ -48,6 +48,23 @@ impl Rsa {
         BASE64_URL_SAFE_NO_PAD.encode(&der[33..289])
     }
 
+    /// The public half as OpenSSH writes it: the name of the kind, the exponent and the modulus, each behind its length.
+    pub(crate) fn ssh(&self) -> String {
+        let der = self.der();
+        // The zero in front of the modulus says that the number is not negative.
+        let modulus = [&[0], &der[33..289]].concat();
+        let mut wire = Vec::new();
+        for part in [&b"ssh-rsa"[..], &[1, 0, 1], &modulus] {
+            let length = u32::try_from(part.len()).expect("a short part");
+            wire.extend_from_slice(&length.to_be_bytes());
+            wire.extend_from_slice(part);
+        }
+        format!(
+            "ssh-rsa {} somebody@somewhere",
+            BASE64_STANDARD.encode(wire)
+        )
+    }
+
     /// The public half as an entry of a key set.
     pub(crate) fn jwk(&self, kid: &str) -> Value {
         json!({ "kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": self.modulus(), "e": "AQAB" })

@@ -54,6 +54,10 @@ pub(super) const ENTRY: Entry = Entry {
 
 const DEFAULT_TIMEOUT_MS: u64 = 2_000;
 const DEFAULT_REFRESH_SECONDS: u64 = 300;
+/// Setting: milliseconds after which a key set is fetched again.
+const KEY_SET_AGE_SETTING: &str = "policy.jwt.jwks.ageMax";
+/// The least of them: no server is asked for its keys more often.
+const KEY_SET_AGE_MS_MIN: u64 = 1_000;
 /// A revocation list that could not be loaded is asked for again after this time, milliseconds.
 const REVOCATION_RETRY_MS: u64 = 30_000;
 
@@ -198,6 +202,7 @@ struct TokenAuth {
 pub struct Jwt {
     algorithms: Box<[Algorithm]>,
     source: Source,
+    key_set_age_max_ms: u64,
     typ: Typ,
     user_claim: Box<str>,
     client_id_claim: Option<Box<str>>,
@@ -260,6 +265,15 @@ fn positive(number: Option<i64>, default: u64) -> u64 {
         .and_then(|number| u64::try_from(number).ok())
         .filter(|number| *number > 0)
         .unwrap_or(default)
+}
+
+/// How old key sets get; the reference's 5 minutes unless the operator wants another age.
+fn key_set_age_max_ms(builder: &Builder<'_>) -> u64 {
+    let age_ms = builder.gateway.settings.get(KEY_SET_AGE_SETTING);
+    age_ms
+        .and_then(|age_ms| age_ms.trim().parse().ok())
+        .unwrap_or(jwks::AGE_MAX_MS)
+        .max(KEY_SET_AGE_MS_MIN)
 }
 
 fn text_or(text: Option<String>, default: &str) -> Box<str> {
@@ -350,6 +364,7 @@ impl Jwt {
         Ok(Self {
             algorithms,
             source,
+            key_set_age_max_ms: key_set_age_max_ms(builder),
             typ,
             user_claim: text_or(user_claim, "sub"),
             client_id_claim: client_id_claim
@@ -448,7 +463,7 @@ impl Jwt {
                     if let Err(cause) = jwt::check_header(&token, &self.algorithms, &self.typ) {
                         return invalid(cause);
                     }
-                    match document.read(exchange, jwks::AGE_MAX_MS) {
+                    match document.read(exchange, self.key_set_age_max_ms) {
                         Some(content) => match Arc::clone(&content.parsed).downcast::<KeySet>() {
                             Ok(set) => Keys::Set(set),
                             Err(_) => {

@@ -184,6 +184,12 @@ impl OAuth2 {
         bearer::extract(&exchange.request)
     }
 
+    /// Whether the request has a token, and one that can be asked about: all that the legacy engine selects a plan by.
+    pub(crate) fn presents_token(&self, exchange: &Exchange<'_>) -> Option<bool> {
+        self.token(exchange)
+            .map(|token| !token.trim().is_empty() && token.len() <= TOKEN_BYTES_MAX)
+    }
+
     /// What plan selection goes by: the client that the server names.
     pub(crate) fn present(&self, exchange: &mut Exchange<'_>) -> Presented {
         let (resource, server) = match self.server(exchange) {

@@ -8,6 +8,8 @@
 //!                  ▼               ▼                  ▼
 //!                  the next plan; key-less only if nobody left a credential behind
 //! ```
+//!
+//! The legacy engine differs for bearer tokens: the policy runs first, and the subscription is looked for behind it.
 
 use std::borrow::Cow;
 
@@ -15,6 +17,7 @@ use super::{
     ApiKeySettings, Credentials, Presented, Refusal, Strip, api_key, bearer_token, metadata,
 };
 use crate::definition::{Engine, Plan, PlanSecurity, Subscription};
+use crate::el::Value;
 use crate::error::{ErrorKey, Failure};
 use crate::exchange::{Exchange, Request};
 use crate::need::{Answer, Need};
@@ -52,6 +55,9 @@ enum Place {
     Waiting,
 }
 
+/// Challenge of the legacy engine for a token that names no client.
+const CHALLENGE_LEGACY: &str = "Bearer realm=\"gravitee.io\"";
+
 /// What the plan at hand found in the request.
 #[derive(Debug, Default)]
 enum Credential {
@@ -59,6 +65,8 @@ enum Credential {
     None,
     ApiKey,
     Client(Box<str>),
+    /// A token of a client that only the plan's policy will name (legacy engine).
+    Bearer,
     Certificate(Box<str>),
 }
 
@@ -155,7 +163,7 @@ impl Selector {
             (Place::Waiting, Some(security)) => {
                 if let Some(policy) = policy_of(security) {
                     let verdict = policy.resume(Stage::Request, exchange, answer);
-                    return self.judge(verdict);
+                    return self.judge(exchange, settings, verdict);
                 }
             }
             // The body is there.
@@ -200,6 +208,14 @@ impl Selector {
                 }
             }
             PlanSecurity::Jwt(policy) => policy.present(exchange).into(),
+            // The legacy engine asks the authorization server when the plan is chosen, not to choose it.
+            PlanSecurity::OAuth2(policy) if is_legacy(exchange) => {
+                match policy.presents_token(exchange) {
+                    None => Extraction::Nothing,
+                    Some(false) => Extraction::Invalid,
+                    Some(true) => Extraction::Found(Credential::Bearer),
+                }
+            }
             PlanSecurity::OAuth2(policy) => policy.present(exchange).into(),
             PlanSecurity::Mtls(policy) => policy.present(exchange).into(),
         }
@@ -250,7 +266,7 @@ impl Selector {
             if rule.needs().request_body && exchange.request.body.is_streaming() {
                 return Some(Need::RequestBody);
             }
-            let legacy = exchange.api.engine == Engine::V2Legacy;
+            let legacy = is_legacy(exchange);
             match rule.eval_bool(&*exchange) {
                 Ok(Some(true)) => {}
                 // The credential is dropped: later plans see a request that did not try this one.
@@ -258,7 +274,9 @@ impl Selector {
                     self.pass(Refusal::NoPlanMatched);
                     return None;
                 }
+                // Only a rule that says no drops the credential: one that breaks must not open the key-less door.
                 Ok(None) | Err(_) if legacy => {
+                    self.keep_credential();
                     self.pass(Refusal::NoPlanMatched);
                     return None;
                 }
@@ -304,7 +322,11 @@ impl Selector {
         let now_ms = exchange.request.timestamp_ms;
         let table = exchange.subscriptions;
         let found = match &self.credential {
-            Credential::None => return Ok(None),
+            Credential::None | Credential::Bearer => return Ok(None),
+            // On the legacy engine the last plan for such tokens is chosen without; its policy runs before the subscription is looked for.
+            Credential::Client(_) if is_legacy(exchange) && self.is_last_for_bearers(exchange) => {
+                return Ok(None);
+            }
             Credential::ApiKey => {
                 let key = self.key(exchange, settings).ok_or(Refusal::NotAuthorized)?;
                 key.pass(plan, settings, now_ms)?;
@@ -317,6 +339,21 @@ impl Selector {
         let subscription = found.ok_or(Refusal::NotAuthorized)?;
         super::check(subscription, plan, now_ms)?;
         Ok(Some(subscription))
+    }
+
+    /// Whether no other plan for bearer tokens comes next; a plan with a selection rule counts as the last, as in the reference.
+    fn is_last_for_bearers(&self, exchange: &Exchange<'_>) -> bool {
+        let plans = &exchange.api.plans;
+        let takes_bearers = |plan: &Plan| {
+            matches!(
+                plan.security,
+                PlanSecurity::Jwt(_) | PlanSecurity::OAuth2(_)
+            )
+        };
+        let has_rule = plans
+            .get(self.at)
+            .is_some_and(|plan| plan.selection_rule.is_some());
+        has_rule || !plans.get(self.at + 1).is_some_and(takes_bearers)
     }
 
     /// The plan's policy has the last word.
@@ -360,14 +397,26 @@ impl Selector {
                     return Selection::Await(Need::RequestBody);
                 }
                 let verdict = policy.on_request(exchange);
-                self.judge(verdict)
+                self.judge(exchange, settings, verdict)
             }
         }
     }
 
-    fn judge(&mut self, verdict: Verdict) -> Selection {
+    fn judge(
+        &mut self,
+        exchange: &mut Exchange<'_>,
+        settings: &ApiKeySettings,
+        verdict: Verdict,
+    ) -> Selection {
         match verdict {
-            Verdict::Continue => Selection::Granted,
+            Verdict::Continue => match &self.credential {
+                Credential::Client(_) | Credential::Bearer
+                    if is_legacy(exchange) && settings.validate_subscription =>
+                {
+                    check_subscription(exchange)
+                }
+                _ => Selection::Granted,
+            },
             Verdict::Await(need) => {
                 self.place = Place::Waiting;
                 Selection::Await(need)
@@ -400,6 +449,49 @@ impl Selector {
             let _ = exchange.response.headers.set("WWW-Authenticate", challenge);
         }
         Selection::Failed(Box::new(self.refusal.failure(settings)))
+    }
+}
+
+fn is_legacy(exchange: &Exchange<'_>) -> bool {
+    exchange.api.engine == Engine::V2Legacy
+}
+
+/// What the legacy engine does behind the policy of a plan for bearer tokens: the subscription of the client that the policy named
+/// (contract request-lifecycle 5.5, end).
+fn check_subscription(exchange: &mut Exchange<'_>) -> Selection {
+    let client = exchange
+        .attributes
+        .find("oauth.client_id")
+        .and_then(Value::as_text)
+        .filter(|id| !id.trim().is_empty());
+    let Some(client) = client else {
+        let response = &mut exchange.response;
+        let _ = response.headers.add("WWW-Authenticate", CHALLENGE_LEGACY);
+        let failure = Failure::policy(401, "GATEWAY_OAUTH2_INVALID_CLIENT", "Unauthorized")
+            .because("the token names no client");
+        return Selection::Failed(Box::new(failure));
+    };
+    let table = exchange.subscriptions;
+    let found = exchange
+        .plan
+        .ok_or(Refusal::NoPlanMatched)
+        .and_then(|plan| {
+            let subscription = table
+                .by_client_id(&plan.id, client)
+                .ok_or(Refusal::NotAuthorized)?;
+            super::check(subscription, plan, exchange.request.timestamp_ms)?;
+            Ok(subscription)
+        });
+    match found {
+        Ok(subscription) => {
+            identify(exchange, subscription);
+            Selection::Granted
+        }
+        Err(refusal) => {
+            let failure = Failure::policy(401, "GATEWAY_OAUTH2_ACCESS_DENIED", "Unauthorized")
+                .because(refusal.as_str());
+            Selection::Failed(Box::new(failure))
+        }
     }
 }
 

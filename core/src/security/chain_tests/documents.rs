@@ -67,6 +67,32 @@ fn a_key_set_is_waited_for_once_and_refreshed_in_the_background() {
 }
 
 #[test]
+fn the_operator_says_how_old_a_key_set_gets() {
+    for (setting, fresh_ms, aged_ms) in [
+        ("60000", 60_000, 60_001),
+        ("0", 1_000, 1_001),
+        ("nonsense", 300_000, 300_001),
+    ] {
+        let parts = GatewayParts {
+            settings: [("policy.jwt.jwks.ageMax".to_owned(), setting.to_owned())].into(),
+            ..GatewayParts::default()
+        };
+        let bench = bench(vec![("jwt", published(&parts), None)]);
+        let signed = Signer::rs256().sign(&json!({"alg": "RS256", "kid": "one"}), &claims());
+        let headers = bearer(&signed);
+        let mut exchange = bench.with(&[("Authorization", &headers)]);
+        let document = document_of(bench.start(&mut exchange).1);
+        fill(&document, &json!([jwk(rsa_key(), "one")]), NOW_MS);
+        for (age_ms, sent) in [(fresh_ms, 0), (aged_ms, 1)] {
+            let mut exchange = bench.with(&[("Authorization", &headers)]);
+            exchange.now_ms = NOW_MS + age_ms;
+            assert_eq!(bench.outcome(&mut exchange), Ok("jwt".to_owned()));
+            assert_eq!(exchange.detached.len(), sent, "{setting} {age_ms}");
+        }
+    }
+}
+
+#[test]
 fn without_a_key_set_nobody_passes() {
     let parts = GatewayParts::default();
     let bench = bench(vec![

@@ -339,8 +339,9 @@ fn a_selection_rule_takes_a_plan_out_and_drops_its_token() {
         (Engine::V4, "", Err(UNRESOLVABLE)),
         (Engine::V4, "nonsense", Err(failure)),
         (Engine::V2Emulation, "nonsense", Err(failure)),
-        (Engine::V2Legacy, "", Ok("open")),
-        (Engine::V2Legacy, "nonsense", Ok("open")),
+        (Engine::V2Legacy, "false", Ok("open")),
+        (Engine::V2Legacy, "", Err(UNRESOLVABLE)),
+        (Engine::V2Legacy, "nonsense", Err(UNRESOLVABLE)),
     ] {
         let mut bench = bench(vec![
             ("jwt", jwt(), Some(rule)),
@@ -364,6 +365,45 @@ fn a_selection_rule_takes_a_plan_out_and_drops_its_token() {
     ]);
     let mut exchange = bench.with(&[("Authorization", "Bearer nonsense")]);
     assert_eq!(bench.outcome(&mut exchange), Err(UNRESOLVABLE.to_owned()));
+}
+
+#[test]
+fn the_legacy_engine_looks_for_the_subscription_behind_the_policy() {
+    let denied = Err("401 GATEWAY_OAUTH2_ACCESS_DENIED");
+    let one = || vec![("jwt", jwt(), None), ("key", keys(), None)];
+    let two = || vec![("first", jwt(), None), ("jwt", jwt(), None)];
+    let ruled = || vec![("jwt", jwt(), Some("true")), ("second", jwt(), None)];
+    for (plans, client, expected) in [
+        (one(), "client", Ok("jwt")),
+        (one(), "ended", denied),
+        (one(), "stranger", denied),
+        // Not the last plan for such tokens: the subscription chooses.
+        (two(), "client", Ok("first")),
+        (two(), "stranger", denied),
+        // The rule has chosen.
+        (ruled(), "stranger", denied),
+    ] {
+        let mut bench = bench(plans);
+        Arc::get_mut(&mut bench.deployed.api)
+            .expect("the only one")
+            .engine = Engine::V2Legacy;
+        let bearer = bearer(&token(
+            &json!({ "client_id": client, "azp": null, "aud": null }),
+        ));
+        let mut exchange = bench.with(&[("Authorization", &bearer)]);
+        let outcome = bench.outcome(&mut exchange);
+        assert_eq!(
+            outcome.as_deref().map_err(String::as_str),
+            expected,
+            "{client}"
+        );
+        let is_known = exchange.subscription.is_some();
+        assert_eq!(is_known, expected.is_ok(), "{client}");
+        // Where nobody asks for subscriptions a good token is enough.
+        bench.settings.validate_subscription = false;
+        let mut exchange = bench.with(&[("Authorization", &bearer)]);
+        assert!(bench.outcome(&mut exchange).is_ok(), "{client}");
+    }
 }
 
 #[test]

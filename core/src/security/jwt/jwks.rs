@@ -12,7 +12,7 @@ use crate::need::HttpReply;
 
 /// Bytes of a key set at most.
 pub(crate) const BODY_BYTES_MAX: usize = 5_242_880;
-/// Age from which a key set is refreshed, milliseconds.
+/// Age from which a key set is refreshed unless the settings say otherwise, milliseconds.
 pub(crate) const AGE_MAX_MS: u64 = 300_000;
 /// Keys of a set that are looked at.
 const KEYS_MAX: usize = 1_000;

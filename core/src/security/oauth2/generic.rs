@@ -99,6 +99,45 @@ struct Proxy {
 struct Ssl {
     #[serde(default, deserialize_with = "de_optional_bool")]
     trust_all: Option<bool>,
+    #[serde(default)]
+    trust_store: Option<TrustStore>,
+}
+
+#[derive(Deserialize)]
+struct TrustStore {
+    #[serde(default, rename = "type", deserialize_with = "de_optional_text")]
+    kind: Option<String>,
+    #[serde(default, deserialize_with = "de_optional_text")]
+    path: Option<String>,
+    #[serde(default, deserialize_with = "de_optional_text")]
+    content: Option<String>,
+}
+
+impl Ssl {
+    /// Certificates to trust, PEM; `None` when every certificate is trusted, or those of the system.
+    fn trust_pem(&self) -> Result<Option<Box<str>>, ConfigError> {
+        let Some(store) = self
+            .trust_store
+            .as_ref()
+            .filter(|_| self.trust_all != Some(true))
+        else {
+            return Ok(None);
+        };
+        match store.kind.as_deref().unwrap_or_default() {
+            "" | "NONE" => return Ok(None),
+            "PEM" => {}
+            _ => return Err(ConfigError::new("ssl.trustStore.type", "must be PEM")),
+        }
+        let filled = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+        match (filled(&store.content), filled(&store.path)) {
+            (Some(content), _) => Ok(Some(content.into())),
+            (None, Some(_)) => Err(ConfigError::new(
+                "ssl.trustStore.path",
+                "files are not read here: give `content`",
+            )),
+            (None, None) => Err(ConfigError::new("ssl.trustStore.content", "is missing")),
+        }
+    }
 }
 
 fn build(builder: &ResourceBuilder<'_>) -> Result<Arc<dyn Any + Send + Sync>, ConfigError> {
@@ -172,6 +211,8 @@ fn build(builder: &ResourceBuilder<'_>) -> Result<Arc<dyn Any + Send + Sync>, Co
     let timeout = |timeout: Option<u64>, default: u64| {
         timeout.filter(|timeout| *timeout > 0).unwrap_or(default)
     };
+    let trust_pem = configuration.ssl.as_ref().map(Ssl::trust_pem).transpose()?;
+    let trust_pem = trust_pem.flatten();
     let options = HttpOptions {
         connect_timeout_ms: timeout(
             http.and_then(|http| http.connect_timeout),
@@ -183,10 +224,12 @@ fn build(builder: &ResourceBuilder<'_>) -> Result<Arc<dyn Any + Send + Sync>, Co
             || configuration
                 .proxy
                 .is_some_and(|proxy| proxy.enabled && proxy.use_system_proxy),
+        // Who names certificates to trust does not trust the others.
         trust_all: configuration
             .ssl
             .and_then(|ssl| ssl.trust_all)
-            .unwrap_or(true),
+            .unwrap_or_else(|| trust_pem.is_none()),
+        trust_pem,
         ..defaults
     };
     Ok(Arc::new(AuthorizationServer {

@@ -207,3 +207,49 @@ fn the_client_is_named_by_its_id_or_else_by_the_first_audience() {
         assert_eq!(found.as_deref(), expected, "{payload}");
     }
 }
+
+#[test]
+fn a_trust_store_is_trusted_instead_of_everybody() {
+    let store = |kind: &str| json!({"type": kind, "content": "a certificate"});
+    for (ssl, trust_all, trust_pem) in [
+        (Value::Null, true, None),
+        (json!({}), true, None),
+        (json!({"trustAll": false}), false, None),
+        (
+            json!({"trustStore": store("PEM")}),
+            false,
+            Some("a certificate"),
+        ),
+        (
+            json!({"trustAll": true, "trustStore": store("JKS")}),
+            true,
+            None,
+        ),
+        (
+            json!({"trustAll": false, "trustStore": store("NONE")}),
+            false,
+            None,
+        ),
+    ] {
+        let server = build(
+            "oauth2",
+            &json!({"introspectionEndpoint": "https://as", "ssl": ssl}),
+        )
+        .expect("a server");
+        assert_eq!(server.options.trust_all, trust_all, "{ssl}");
+        assert_eq!(server.options.trust_pem.as_deref(), trust_pem, "{ssl}");
+    }
+    for (store, member) in [
+        (store("JKS"), "ssl.trustStore.type"),
+        (
+            json!({"type": "PEM", "path": "/ca.pem"}),
+            "ssl.trustStore.path",
+        ),
+        (json!({"type": "PEM"}), "ssl.trustStore.content"),
+    ] {
+        let configuration =
+            json!({"introspectionEndpoint": "https://as", "ssl": {"trustStore": store}});
+        let error = build("oauth2", &configuration).expect_err("refused");
+        assert_eq!(error.member, member);
+    }
+}
