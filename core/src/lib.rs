@@ -9,6 +9,7 @@
 //! - [`exchange`], [`flow`], [`policy`]: a request and its response, the flows that run over them, and the policies in them;
 //! - [`el`]: the expression language of conditions and templates;
 //! - [`need`]: what a policy may wait for, and the road to the control thread that meets it;
+//! - `java_regex`: regular expressions in Java's flavour, within bounds;
 //! - [`quota`]: counting against limits;
 //! - [`report`]: one record per request, and the bounded ring that takes it to the control thread;
 //! - [`snapshot`]: the immutable state that workers read, and the cell through which it is swapped.
@@ -24,6 +25,7 @@ pub mod exchange;
 pub mod flow;
 pub mod http;
 pub mod ident;
+mod java_regex;
 pub mod lifecycle;
 pub mod need;
 pub mod policy;
