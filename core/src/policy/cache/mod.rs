@@ -5,7 +5,6 @@ mod memory;
 mod resource;
 mod stored;
 
-pub(super) use lifetime::days;
 pub use memory::MemoryCache;
 pub use resource::{CacheResource, Lookup};
 pub(super) use resource::{MEMORY, REDIS};
