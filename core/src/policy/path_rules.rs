@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::regex_groups;
+use super::{BodyNeeds, regex_groups};
 use crate::el::{ElError, Overlay, Template};
 use crate::error::Failure;
 use crate::exchange::Exchange;
@@ -43,11 +43,6 @@ impl PathRule {
         }
     }
 
-    /// Request bodies that its expressions read.
-    pub(super) fn needs(&self) -> crate::el::Needs {
-        self.pattern.needs().and(self.target.needs())
-    }
-
     fn pattern(&self, exchange: &Exchange<'_>) -> Result<Arc<JavaRegex>, Box<Failure>> {
         let compiled = match &self.compiled {
             Some(compiled) => compiled.clone(),
@@ -64,6 +59,13 @@ impl PathRule {
             )
         })
     }
+}
+
+/// The bodies that the expressions of rules read.
+pub(super) fn needs(rules: &[PathRule]) -> BodyNeeds {
+    rules.iter().fold(BodyNeeds::default(), |needs, rule| {
+        needs.and(rule.pattern.needs()).and(rule.target.needs())
+    })
 }
 
 /// The failure of an expression in a rule.

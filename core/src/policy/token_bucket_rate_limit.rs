@@ -253,11 +253,7 @@ impl Policy for TokenBucket {
     }
 
     fn resume(&self, _stage: Stage, exchange: &mut Exchange<'_>, answer: Answer) -> Verdict {
-        let terms = exchange
-            .carry
-            .take()
-            .and_then(|carry| carry.downcast::<Terms>().ok());
-        let Some(terms) = terms else {
+        let Some(terms) = exchange.take_carried::<Terms>() else {
             return server_error(&TROUBLES, "the terms of the limit are lost");
         };
         let result = match answer {
