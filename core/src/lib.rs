@@ -9,6 +9,8 @@
 //! - [`exchange`], [`flow`], [`policy`]: a request and its response, the flows that run over them, and the policies in them;
 //! - [`el`]: the expression language of conditions and templates;
 //! - [`need`]: what a policy may wait for, and the road to the control thread that meets it;
+//! - `calendar`: dates without a clock;
+//! - `java_regex`: regular expressions in Java's flavour, within bounds;
 //! - [`quota`]: counting against limits;
 //! - [`report`]: one record per request, and the bounded ring that takes it to the control thread;
 //! - [`snapshot`]: the immutable state that workers read, and the cell through which it is swapped.
@@ -17,6 +19,7 @@
 //! Sockets, files, clocks, environment variables, runtimes, TLS. Time and randomness enter only as arguments.
 #![forbid(unsafe_code)]
 
+mod calendar;
 pub mod definition;
 pub mod el;
 pub mod error;
@@ -24,6 +27,7 @@ pub mod exchange;
 pub mod flow;
 pub mod http;
 pub mod ident;
+mod java_regex;
 pub mod lifecycle;
 pub mod need;
 pub mod policy;

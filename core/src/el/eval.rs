@@ -11,6 +11,7 @@ use super::pattern::{COMPILE_STEPS, Pattern};
 use super::{
     ElError, Scope, Value, arithmetic, compare, construct, functions, maps, methods, statics,
 };
+use crate::java_regex::Extent;
 
 /// Variables of a constant expression: none.
 struct Empty;
@@ -236,7 +237,7 @@ impl<'a> Evaluation<'a> {
             return Err(ElError::evaluation("the regular expression is too long"));
         }
         self.budget.spend(COMPILE_STEPS + source.len() as u64)?;
-        Pattern::new(&source)
+        Pattern::new(&source, Extent::Whole)
             .map_err(ElError::evaluation)?
             .matches(&text, &mut self.budget)
             .map(Value::Bool)

@@ -9,6 +9,7 @@ use super::lexer::{Token, tokens};
 use super::limits::Limits;
 use super::pattern::Pattern;
 use super::{ElError, eval};
+use crate::java_regex::Extent;
 
 /// Parses one expression.
 pub(super) fn parse(text: &str, limits: &Limits) -> Result<Expr, ElError> {
@@ -425,10 +426,13 @@ impl Parser<'_> {
             return Ok(Action::Property(name));
         }
         let arguments = self.arguments()?;
-        let pattern = match (&*name, arguments.first()) {
-            ("matches" | "replaceAll" | "replaceFirst" | "split", Some(Expr::Text(text))) => {
-                Pattern::new(text).ok().map(Arc::new)
-            }
+        let extent = match &*name {
+            "matches" => Some(Extent::Whole),
+            "replaceAll" | "replaceFirst" | "split" => Some(Extent::Part),
+            _ => None,
+        };
+        let pattern = match (extent, arguments.first()) {
+            (Some(extent), Some(Expr::Text(text))) => Pattern::new(text, extent).ok().map(Arc::new),
             _ => None,
         };
         Ok(Action::Method(name, arguments, pattern))
@@ -522,7 +526,7 @@ fn key(expr: Expr) -> Expr {
 fn matching(left: Expr, right: Expr, limits: &Limits) -> Expr {
     let pattern = match &right {
         Expr::Text(text) if text.chars().count() <= limits.pattern_chars => {
-            Pattern::new(text).ok().map(Arc::new)
+            Pattern::new(text, Extent::Whole).ok().map(Arc::new)
         }
         _ => None,
     };

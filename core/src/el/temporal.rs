@@ -6,6 +6,7 @@ use super::eval::Evaluation;
 use super::methods::{Called, int_argument, long_argument, text_argument};
 use super::native::Native;
 use super::{ElError, Value, statics};
+use crate::calendar::{MONTHS, WEEKDAYS, date_of, days_in, days_of, is_leap};
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
@@ -16,29 +17,6 @@ const YEARS_MAX: i64 = 999_999;
 /// Longest pattern of a formatter, characters.
 const PATTERN_CHARS_MAX: usize = 256;
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const DAYS: [&str; 7] = [
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-    "Sunday",
-];
 const MONTH_CONSTANTS: [&str; 12] = [
     "JANUARY",
     "FEBRUARY",
@@ -100,39 +78,6 @@ impl DateTime {
             });
         }
         text
-    }
-}
-
-fn days_of(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
-fn date_of(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year + era * 400 + i64::from(month <= 2), month, day)
-}
-
-fn is_leap(year: i64) -> bool {
-    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
-}
-
-fn days_in(year: i64, month: i64) -> i64 {
-    match month {
-        2 if is_leap(year) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
     }
 }
 
@@ -279,8 +224,8 @@ pub(super) fn format_fields(
             },
             'd' => padded(day),
             'D' => padded(fields.days - days_of(year, 1, 1) + 1),
-            'E' if count <= 3 => DAYS[weekday as usize][..3].to_owned(),
-            'E' => DAYS[weekday as usize].to_owned(),
+            'E' if count <= 3 => WEEKDAYS[weekday as usize][..3].to_owned(),
+            'E' => WEEKDAYS[weekday as usize].to_owned(),
             'u' => padded(weekday + 1),
             'Q' | 'q' if !simple => padded((month - 1) / 3 + 1),
             'a' => if hour(time()?) < 12 { "AM" } else { "PM" }.to_owned(),

@@ -208,6 +208,16 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// What the running policy keeps, to be looked at and changed; `None` when there is nothing of this type.
+    pub fn carried<T: 'static>(&mut self) -> Option<&mut T> {
+        self.carry.as_mut()?.downcast_mut()
+    }
+
+    /// Takes what the running policy kept; `None` when there is nothing of this type.
+    pub fn take_carried<T: 'static>(&mut self) -> Option<T> {
+        self.carry.take()?.downcast().ok().map(|carried| *carried)
+    }
+
     /// Sets an attribute of the gateway, `gravitee.attribute.<name>`; `name` is the full name.
     pub fn set_attribute(&mut self, name: &'static str, value: impl Into<Value<'static>>) {
         self.attributes.set(name, value.into());

@@ -1,7 +1,7 @@
 //! Ant path patterns: `?` one character, `*` any part of a segment, `**` any segments, `{name}` a segment part, `{name:regex}` one that
 //! matches an expression.
 
-use super::java_regex::{Extent, JavaRegex, TooHard};
+use crate::java_regex::{Bounds, Extent, JavaRegex, TooHard};
 
 /// Segments of a pattern.
 const SEGMENTS_MAX: usize = 256;
@@ -32,8 +32,9 @@ impl Segment {
             return Ok(Self::Any);
         }
         if segment.contains('{') {
-            return JavaRegex::new(&expression(segment)?, Extent::Whole, true)
-                .map(|regex| Self::Expression(Box::new(regex)));
+            return JavaRegex::new(&expression(segment)?, Extent::Whole, &Bounds::POLICY)
+                .map(|regex| Self::Expression(Box::new(regex)))
+                .map_err(|bad| bad.to_string());
         }
         Ok(if segment.contains(['?', '*']) {
             Self::Glob(segment.chars().collect())

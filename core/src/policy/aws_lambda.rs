@@ -755,17 +755,13 @@ impl Policy for Lambda {
     }
 
     fn resume(&self, stage: Stage, exchange: &mut Exchange<'_>, answer: Answer) -> Verdict {
-        let progress = exchange
-            .carry
-            .take()
-            .and_then(|carry| carry.downcast::<Progress>().ok());
-        let Some(progress) = progress else {
+        let Some(progress) = exchange.take_carried::<Progress>() else {
             return self.fail(INVALID_RESPONSE, None);
         };
         match answer {
             Answer::Http(Ok(reply)) => match progress.waiting {
                 Waiting::Function => self.finish(stage, exchange, *reply),
-                Waiting::Container | Waiting::Role => self.take(exchange, *progress, &reply),
+                Waiting::Container | Waiting::Role => self.take(exchange, progress, &reply),
             },
             Answer::Http(Err(error)) => self.fail(INVALID_RESPONSE, Some(error.to_string())),
             _ => self.fail(
@@ -776,11 +772,7 @@ impl Policy for Lambda {
     }
 
     fn before_call(&self, exchange: &mut Exchange<'_>) -> Verdict {
-        let prepared = exchange
-            .carry
-            .as_ref()
-            .and_then(|carry| carry.downcast_ref::<Prepared>());
-        let Some(Prepared { status, body }) = prepared else {
+        let Some(Prepared { status, body }) = exchange.carried() else {
             return Verdict::Continue;
         };
         // Kept for another call: a wrapper further out may ask for one.

@@ -71,6 +71,19 @@ impl Builder<'_> {
     pub fn configuration<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         read(self.configuration)
     }
+
+    /// A member of the configuration as `T`, which reads an absent one from an empty object. For policies that share all but its name.
+    pub fn member<T: DeserializeOwned>(&self, name: &str) -> Result<T, ConfigError> {
+        let member = self.configuration.get(name).unwrap_or(&Value::Null);
+        read(member).map_err(|error| {
+            let separator = if error.member.is_empty() || error.member.starts_with('[') {
+                ""
+            } else {
+                "."
+            };
+            ConfigError::new(format!("{name}{separator}{}", error.member), error.reason)
+        })
+    }
 }
 
 /// Reads a configuration, [`Value::Null`] as an empty object.

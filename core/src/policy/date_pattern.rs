@@ -1,29 +1,7 @@
 //! Date patterns as Java's `SimpleDateFormat` reads them, in strict mode: does a text hold such a date? (contract policies 13,
 //! `policy-request-validation`).
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const DAYS: [&str; 7] = [
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-];
+use crate::calendar::{MONTHS, WEEKDAYS, days_in, is_leap};
 
 /// A compiled pattern.
 #[derive(Debug, Clone)]
@@ -139,7 +117,7 @@ impl DatePattern {
                 'w' => drop(in_range(number()?, 1, 53)?),
                 'W' => drop(in_range(number()?, 0, 6)?),
                 'F' => drop(in_range(number()?, 1, 5)?),
-                'E' => rest = name(rest, &DAYS)?.1,
+                'E' => rest = name(rest, &WEEKDAYS)?.1,
                 'a' => rest = word(rest, &["AM", "PM"])?,
                 'G' => rest = word(rest, &["AD", "BC"])?,
                 _ => rest = zone(rest, letter, count)?,
@@ -148,15 +126,9 @@ impl DatePattern {
         if !rest.is_empty() {
             return None;
         }
-        let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-        let days = match month {
-            4 | 6 | 9 | 11 => 30,
-            2 if leap => 29,
-            2 => 28,
-            _ => 31,
-        };
-        let exists = day.is_none_or(|day| day <= days)
-            && day_of_year.is_none_or(|day| day <= if leap { 366 } else { 365 });
+        let days_of_year = if is_leap(year) { 366 } else { 365 };
+        let exists = day.is_none_or(|day| day <= days_in(year, month))
+            && day_of_year.is_none_or(|day| day <= days_of_year);
         exists.then_some(())
     }
 }

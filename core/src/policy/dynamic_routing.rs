@@ -54,9 +54,7 @@ fn build(builder: &Builder<'_>) -> Result<Arc<dyn Policy>, ConfigError> {
         .map(|rule| PathRule::new(&rule.pattern, &rule.url))
         .collect();
     Ok(Arc::new(DynamicRouting {
-        needs: rules
-            .iter()
-            .fold(BodyNeeds::default(), |needs, rule| needs.and(rule.needs())),
+        needs: path_rules::needs(&rules),
         rules,
     }))
 }

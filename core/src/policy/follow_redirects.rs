@@ -37,12 +37,7 @@ impl Policy for FollowRedirects {
     }
 
     fn after_call(&self, exchange: &mut Exchange<'_>) -> Verdict {
-        let hops = exchange
-            .carry
-            .as_ref()
-            .and_then(|carry| carry.downcast_ref::<u32>())
-            .copied()
-            .unwrap_or(0);
+        let hops = exchange.carried::<u32>().map_or(0, |hops| *hops);
         let followed = redirect(exchange).filter(|_| hops < HOPS_MAX);
         let Some((redirect, same_origin)) = followed else {
             exchange.carry = None;

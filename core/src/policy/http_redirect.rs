@@ -62,9 +62,7 @@ fn build(builder: &Builder<'_>) -> Result<Arc<dyn Policy>, ConfigError> {
         statuses.push(status);
     }
     Ok(Arc::new(HttpRedirect {
-        needs: rules
-            .iter()
-            .fold(BodyNeeds::default(), |needs, rule| needs.and(rule.needs())),
+        needs: path_rules::needs(&rules),
         rules: rules.into(),
         statuses: statuses.into(),
     }))

@@ -366,11 +366,7 @@ impl Policy for IpFiltering {
     }
 
     fn resume(&self, _stage: Stage, exchange: &mut Exchange<'_>, answer: Answer) -> Verdict {
-        let carried = exchange
-            .carry
-            .take()
-            .and_then(|carry| carry.downcast::<Pending>().ok());
-        let Some(mut pending) = carried else {
+        let Some(mut pending) = exchange.take_carried::<Pending>() else {
             return Verdict::Fail(internal("nothing was asked"));
         };
         let Some((white, host)) = pending.hosts.pop_front() else {
@@ -403,7 +399,7 @@ impl Policy for IpFiltering {
         if found != white {
             return Verdict::Fail(refused(&who));
         }
-        Self::next(exchange, *pending)
+        Self::next(exchange, pending)
     }
 }
 

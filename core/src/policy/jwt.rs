@@ -579,13 +579,9 @@ impl Policy for Jwt {
     }
 
     fn resume(&self, _stage: Stage, exchange: &mut Exchange<'_>, _answer: Answer) -> Verdict {
-        match exchange
-            .carry
-            .take()
-            .map(|carry| carry.downcast::<Waiting>())
-        {
-            Some(Ok(waiting)) => self.judge(exchange, *waiting, true),
-            _ => broken("JWT_POLICY_ERROR", "the token was lost"),
+        match exchange.take_carried() {
+            Some(waiting) => self.judge(exchange, waiting, true),
+            None => broken("JWT_POLICY_ERROR", "the token was lost"),
         }
     }
 }

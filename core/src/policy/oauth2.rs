@@ -276,13 +276,8 @@ impl OAuth2 {
     }
 
     fn go_on(&self, exchange: &mut Exchange<'_>, answer: Answer) -> Step {
-        let waiting = match exchange
-            .carry
-            .take()
-            .map(|carry| carry.downcast::<Waiting>())
-        {
-            Some(Ok(waiting)) => *waiting,
-            _ => return Step::Done(Introspection::Unavailable("the token was lost".into())),
+        let Some(waiting) = exchange.take_carried::<Waiting>() else {
+            return Step::Done(Introspection::Unavailable("the token was lost".into()));
         };
         match answer {
             Answer::Cache(Some(bytes)) if waiting.in_cache => {

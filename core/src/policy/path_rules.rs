@@ -4,105 +4,23 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::el::{ElError, Overlay, Template, Value};
+use super::{BodyNeeds, regex_groups};
+use crate::el::{ElError, Overlay, Template};
 use crate::error::Failure;
 use crate::exchange::Exchange;
-
-/// Steps that a pattern with look-around or back-references may take on one path.
-const BACKTRACK_MAX: usize = 100_000;
-
-/// Bytes that a compiled pattern may take.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
-
-/// A regular expression that must match the whole text. Most run in linear time; those that need what only Java has go back and forth up
-/// to a limit.
-#[derive(Debug)]
-enum Pattern {
-    Linear(regex::Regex),
-    Backtracking(Box<fancy_regex::Regex>),
-}
-
-/// What a pattern captured: by place, and by name.
-type Groups = (Vec<Option<String>>, Vec<(String, Option<String>)>);
-
-impl Pattern {
-    fn new(pattern: &str) -> Result<Self, String> {
-        let linear = |pattern: &str| {
-            regex::RegexBuilder::new(pattern)
-                .size_limit(PATTERN_BYTES_MAX)
-                .build()
-        };
-        let whole = format!(r"\A(?:{pattern})\z");
-        // Compiled alone first: a pattern such as `a)(b` must not become one by what is put around it.
-        if linear(pattern).is_ok()
-            && let Ok(linear) = linear(&whole)
-        {
-            return Ok(Self::Linear(linear));
-        }
-        let backtracking = |pattern: &str| {
-            fancy_regex::RegexBuilder::new(pattern)
-                .backtrack_limit(BACKTRACK_MAX)
-                .delegate_size_limit(PATTERN_BYTES_MAX)
-                .build()
-                .map_err(|error| error.to_string())
-        };
-        backtracking(pattern)?;
-        Ok(Self::Backtracking(Box::new(backtracking(&whole)?)))
-    }
-
-    /// Whether it matches; a pattern that takes too many steps does not.
-    fn matches(&self, text: &str) -> bool {
-        match self {
-            Self::Linear(pattern) => pattern.is_match(text),
-            Self::Backtracking(pattern) => pattern.is_match(text).unwrap_or(false),
-        }
-    }
-
-    fn groups(&self) -> usize {
-        match self {
-            Self::Linear(pattern) => pattern.captures_len() - 1,
-            Self::Backtracking(pattern) => pattern.captures_len() - 1,
-        }
-    }
-
-    fn captures(&self, text: &str) -> Option<Groups> {
-        match self {
-            Self::Linear(pattern) => {
-                let captures = pattern.captures(text)?;
-                let own = |found: Option<regex::Match<'_>>| found.map(|m| m.as_str().to_owned());
-                Some((
-                    captures.iter().skip(1).map(own).collect(),
-                    pattern
-                        .capture_names()
-                        .flatten()
-                        .map(|name| (name.to_owned(), own(captures.name(name))))
-                        .collect(),
-                ))
-            }
-            Self::Backtracking(pattern) => {
-                let captures = pattern.captures(text).ok().flatten()?;
-                let own =
-                    |found: Option<fancy_regex::Match<'_>>| found.map(|m| m.as_str().to_owned());
-                Some((
-                    captures.iter().skip(1).map(own).collect(),
-                    pattern
-                        .capture_names()
-                        .flatten()
-                        .map(|name| (name.to_owned(), own(captures.name(name))))
-                        .collect(),
-                ))
-            }
-        }
-    }
-}
+use crate::java_regex::{BadRegex, Bounds, Extent, Found, JavaRegex};
 
 /// One rule: a pattern, and the text that a match leads to.
 #[derive(Debug)]
 pub(super) struct PathRule {
     pattern: Template,
     /// The pattern compiled, when it holds no expression.
-    compiled: Option<Result<Arc<Pattern>, String>>,
+    compiled: Option<Result<Arc<JavaRegex>, BadRegex>>,
     target: Template,
+}
+
+fn compile(pattern: &str) -> Result<Arc<JavaRegex>, BadRegex> {
+    JavaRegex::new(pattern, Extent::Whole, &Bounds::PATH_RULE).map(Arc::new)
 }
 
 /// What a path leads to.
@@ -119,35 +37,35 @@ impl PathRule {
     pub(super) fn new(pattern: &str, target: &str) -> Self {
         let pattern = Template::new(pattern);
         Self {
-            compiled: pattern
-                .literal()
-                .map(|literal| Pattern::new(literal).map(Arc::new)),
+            compiled: pattern.literal().map(compile),
             pattern,
             target: Template::new(target),
         }
     }
 
-    /// Request bodies that its expressions read.
-    pub(super) fn needs(&self) -> crate::el::Needs {
-        self.pattern.needs().and(self.target.needs())
-    }
-
-    fn pattern(&self, exchange: &Exchange<'_>) -> Result<Arc<Pattern>, Box<Failure>> {
+    fn pattern(&self, exchange: &Exchange<'_>) -> Result<Arc<JavaRegex>, Box<Failure>> {
         let compiled = match &self.compiled {
             Some(compiled) => compiled.clone(),
             None => {
                 let text = self.pattern.eval_text(exchange).map_err(broken)?;
-                Pattern::new(&text.unwrap_or_default()).map(Arc::new)
+                compile(&text.unwrap_or_default())
             }
         };
         compiled.map_err(|cause| {
             Box::new(
                 Failure::status(500)
                     .saying("Invalid pattern syntax")
-                    .because(cause),
+                    .because(cause.to_string()),
             )
         })
     }
+}
+
+/// The bodies that the expressions of rules read.
+pub(super) fn needs(rules: &[PathRule]) -> BodyNeeds {
+    rules.iter().fold(BodyNeeds::default(), |needs, rule| {
+        needs.and(rule.pattern.needs()).and(rule.target.needs())
+    })
 }
 
 /// The failure of an expression in a rule.
@@ -163,55 +81,28 @@ pub(super) fn find(rules: &[PathRule], exchange: &Exchange<'_>) -> Result<Outcom
     };
     for (index, rule) in rules.iter().enumerate() {
         let pattern = rule.pattern(exchange)?;
-        let groups = match pattern.captures(raw) {
-            Some(groups) => groups,
-            None if pattern.matches(&decoded) => {
+        // A pattern that takes too many steps does not match.
+        let found = match pattern.find(raw) {
+            Ok(Some(found)) => found,
+            _ if pattern.is_match(&decoded) == Ok(true) => {
                 // The groups are those of the raw path, which has none here.
-                if pattern.groups() > 0 {
+                if !pattern.names().is_empty() {
                     return Err(Box::new(Failure::internal().because(
                         "the pattern matches the decoded path only, which fills no group",
                     )));
                 }
-                Default::default()
+                Found::default()
             }
-            None => continue,
+            _ => continue,
         };
-        return target(rule, groups, exchange).map(|text| Outcome::Rule(index, text));
+        let scope = Overlay {
+            base: exchange,
+            extra: &regex_groups::variables(&pattern, raw, &found),
+        };
+        let text = rule.target.eval_text(&scope).map_err(broken)?;
+        return Ok(Outcome::Rule(index, text.map(Cow::into_owned)));
     }
     Ok(Outcome::NoRule)
-}
-
-#[expect(
-    clippy::arc_with_non_send_sync,
-    reason = "values are shared within a thread only"
-)]
-fn target(
-    rule: &PathRule,
-    (groups, names): Groups,
-    exchange: &Exchange<'_>,
-) -> Result<Option<String>, Box<Failure>> {
-    let value = |text: Option<String>| text.map_or(Value::Null, Value::from);
-    let extra = [
-        (
-            "group",
-            Value::List(groups.into_iter().map(value).collect()),
-        ),
-        (
-            "groupName",
-            Value::Map(Arc::new(
-                names
-                    .into_iter()
-                    .map(|(name, text)| (Value::from(name), value(text)))
-                    .collect(),
-            )),
-        ),
-    ];
-    let scope = Overlay {
-        base: exchange,
-        extra: &extra,
-    };
-    let text = rule.target.eval_text(&scope).map_err(broken)?;
-    Ok(text.map(Cow::into_owned))
 }
 
 /// The text of a URL-encoded path as the reference decodes it: `+` is a space; `None` when a `%` is not followed by two digits.

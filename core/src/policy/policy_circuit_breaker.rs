@@ -279,10 +279,6 @@ fn build(builder: &Builder<'_>) -> Result<Arc<dyn Policy>, ConfigError> {
     }))
 }
 
-fn permit<'x>(exchange: &'x mut Exchange<'_>) -> Option<&'x mut Permit> {
-    exchange.carry.as_mut()?.downcast_mut()
-}
-
 impl Policy for CircuitBreaker {
     fn body_needs(&self, phase: Phase) -> BodyNeeds {
         let needs = self.redirect_to.as_ref().map(Template::needs);
@@ -328,7 +324,7 @@ impl Policy for CircuitBreaker {
 
     fn before_call(&self, exchange: &mut Exchange<'_>) -> Verdict {
         let now_ms = exchange.now_ms;
-        if let Some(permit) = permit(exchange) {
+        if let Some(permit) = exchange.carried::<Permit>() {
             permit.began_ms = now_ms;
         }
         Verdict::Continue
@@ -340,7 +336,7 @@ impl Policy for CircuitBreaker {
             Call::Failed(_) => true,
             Call::Open | Call::Answered => exchange.response.status >= 500,
         };
-        if let Some(permit) = permit(exchange) {
+        if let Some(permit) = exchange.carried::<Permit>() {
             let breaker = Arc::clone(&permit.breaker);
             let outcome = Outcome {
                 failed,

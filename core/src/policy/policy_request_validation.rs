@@ -7,13 +7,13 @@ use regex::Regex;
 use serde::Deserialize;
 
 use super::date_pattern::DatePattern;
-use super::java_regex::{Extent, JavaRegex};
 use super::lenient::{de_bool, de_number, de_optional_text};
 use super::registry::Entry;
 use super::{BodyNeeds, Builder, ConfigError, Phase, Phases, Policy, Verdict};
 use crate::el::{ElError, Scope, Template, Value};
 use crate::error::Failure;
 use crate::exchange::Exchange;
+use crate::java_regex::{BadRegex, Bounds, Extent, JavaRegex};
 
 pub(super) const ENTRY: Entry = Entry {
     id: "policy-request-validation",
@@ -162,11 +162,12 @@ fn prepare(index: usize, rule: RuleConfiguration) -> Result<Rule, ConfigError> {
         .map(|Parameter(parameter)| Template::new(&parameter.unwrap_or_default()))
         .collect();
     let first = parameters.first().and_then(Template::literal);
-    let refuse =
-        |reason| ConfigError::new(format!("rules[{index}].constraint.parameters[0]"), reason);
+    let refuse = |reason: String| {
+        ConfigError::new(format!("rules[{index}].constraint.parameters[0]"), reason)
+    };
     let prepared = match (constraint.kind, first) {
         (Kind::Pattern, Some(pattern)) => {
-            Prepared::Pattern(JavaRegex::new(pattern, Extent::Part, true).map_err(refuse)?)
+            Prepared::Pattern(compile(pattern).map_err(|bad| refuse(bad.to_string()))?)
         }
         (Kind::Date, Some(pattern)) => Prepared::Date(DatePattern::new(pattern).map_err(refuse)?),
         _ => Prepared::Nothing,
@@ -182,6 +183,10 @@ fn prepare(index: usize, rule: RuleConfiguration) -> Result<Rule, ConfigError> {
             .map(Into::into),
         prepared,
     })
+}
+
+fn compile(pattern: &str) -> Result<JavaRegex, BadRegex> {
+    JavaRegex::new(pattern, Extent::Part, &Bounds::POLICY)
 }
 
 /// A number as the reference compares it: read as a double, then cut to an integer.
@@ -249,7 +254,7 @@ impl Rule {
             Kind::Pattern => match &self.prepared {
                 Prepared::Pattern(regex) => regex.is_match(value) == Ok(true),
                 _ => parameter(0)
-                    .and_then(|pattern| JavaRegex::new(pattern, Extent::Part, true).ok())
+                    .and_then(|pattern| compile(pattern).ok())
                     .is_some_and(|regex| regex.is_match(value) == Ok(true)),
             },
             Kind::Size => {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::java_regex::{Extent, JavaRegex, TooHard};
 use super::lenient::{de_bool, de_text};
 use super::registry::Entry;
 use super::{BodyNeeds, Builder, ConfigError, Phase, Phases, Policy, Verdict};
 use crate::error::Failure;
 use crate::exchange::Exchange;
 use crate::http::query;
+use crate::java_regex::{Bounds, Extent, JavaRegex, TooHard};
 
 pub(super) const ENTRY: Entry = Entry {
     id: "regex-threat-protection",
@@ -67,8 +67,13 @@ fn build(builder: &Builder<'_>) -> Result<Arc<dyn Policy>, ConfigError> {
     } else {
         Extent::Part
     };
-    let regex = JavaRegex::new(&configuration.regex, extent, configuration.case_sensitive)
-        .map_err(|reason| ConfigError::new("regex", reason))?;
+    let compile = if configuration.case_sensitive {
+        JavaRegex::new
+    } else {
+        JavaRegex::ignoring_case
+    };
+    let regex = compile(&configuration.regex, extent, &Bounds::POLICY)
+        .map_err(|bad| ConfigError::new("regex", bad.to_string()))?;
     Ok(Arc::new(RegexThreatProtection {
         regex,
         headers: configuration.check_headers,

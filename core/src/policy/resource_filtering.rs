@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::ant::AntPattern;
-use super::java_regex::TooHard;
 use super::lenient::de_bool;
 use super::registry::Entry;
 use super::{Builder, ConfigError, Phases, Policy, Verdict};
@@ -13,6 +12,7 @@ use crate::el::Value;
 use crate::error::Failure;
 use crate::exchange::Exchange;
 use crate::http::Method;
+use crate::java_regex::TooHard;
 
 pub(super) const ENTRY: Entry = Entry {
     id: "resource-filtering",

@@ -75,14 +75,12 @@ fn build(builder: &Builder<'_>) -> Result<Arc<dyn Policy>, ConfigError> {
     }))
 }
 
-fn attempts<'x>(exchange: &'x mut Exchange<'_>) -> Option<&'x mut Attempts> {
-    exchange.carry.as_mut()?.downcast_mut()
-}
-
 impl Retry {
     /// Again, unless there were enough attempts: then 502.
     fn again(&self, exchange: &mut Exchange<'_>) -> Verdict {
-        let begun = attempts(exchange).map_or(u32::MAX, |attempts| attempts.begun);
+        let begun = exchange
+            .carried::<Attempts>()
+            .map_or(u32::MAX, |attempts| attempts.begun);
         if begun <= self.retries_max {
             return Verdict::Again(self.delay_ms);
         }
@@ -110,7 +108,9 @@ impl Retry {
         match condition.eval_bool(&*exchange) {
             Ok(None | Some(false)) => Verdict::Continue,
             Ok(Some(true)) => {
-                let begun = attempts(exchange).map_or(u32::MAX, |attempts| attempts.begun);
+                let begun = exchange
+                    .carried::<Attempts>()
+                    .map_or(u32::MAX, |attempts| attempts.begun);
                 if self.last_response && begun > self.retries_max {
                     return Verdict::Continue;
                 }
@@ -135,7 +135,7 @@ impl Policy for Retry {
 
     fn before_call(&self, exchange: &mut Exchange<'_>) -> Verdict {
         let outer = exchange.attempt_timeout_ms;
-        if let Some(attempts) = attempts(exchange) {
+        if let Some(attempts) = exchange.carried::<Attempts>() {
             attempts.begun = attempts.begun.saturating_add(1);
             attempts.outer_timeout_ms = outer;
         }
@@ -147,8 +147,9 @@ impl Policy for Retry {
     }
 
     fn after_call(&self, exchange: &mut Exchange<'_>) -> Verdict {
-        exchange.attempt_timeout_ms =
-            attempts(exchange).map_or(0, |attempts| attempts.outer_timeout_ms);
+        exchange.attempt_timeout_ms = exchange
+            .carried::<Attempts>()
+            .map_or(0, |attempts| attempts.outer_timeout_ms);
         self.judge(exchange)
     }
 

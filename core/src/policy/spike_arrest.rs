@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
-
-use super::lenient::{de_bool, de_optional_bool};
-use super::limit::{ErrorStrategy, HeaderNames, Kind, Limiter, Troubles, Window};
+use super::limit::{HeaderNames, Kind, Limiter, Troubles};
 use super::registry::Entry;
 use super::{Builder, ConfigError, Phases, Policy};
 use crate::quota::TIME_UNITS;
@@ -50,31 +47,11 @@ static KIND: Kind = Kind {
         blocked: "SPIKE_ARREST_BLOCK_ON_INTERNAL_ERROR",
         blocked_message: "Spike arrest blocked the query due to internal error",
     },
+    adds_headers: false,
     has_slices: true,
     has_attributes: false,
 };
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Configuration {
-    #[serde(default)]
-    error_strategy: Option<ErrorStrategy>,
-    #[serde(default, rename = "async", deserialize_with = "de_bool")]
-    is_async: bool,
-    #[serde(default, deserialize_with = "de_optional_bool")]
-    add_headers: Option<bool>,
-    #[serde(default)]
-    spike: Option<Window>,
-}
-
 fn build(builder: &Builder<'_>) -> Result<Arc<dyn Policy>, ConfigError> {
-    let configuration: Configuration = builder.configuration()?;
-    Limiter::build(
-        &KIND,
-        builder,
-        &configuration.spike.unwrap_or_default(),
-        configuration.error_strategy.unwrap_or_default(),
-        configuration.is_async,
-        configuration.add_headers.unwrap_or(false),
-    )
+    Limiter::build(&KIND, builder)
 }

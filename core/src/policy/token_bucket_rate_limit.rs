@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::lenient::{de_bool, de_number, de_optional_text, de_text};
 use super::limit::{
     Amount, Digits, ErrorStrategy, Subject, Troubles, server_error, store_failed, subscription,
+    unit_named,
 };
 use super::registry::Entry;
 use super::{BodyNeeds, Builder, ConfigError, Phase, Phases, Policy, Stage, Verdict};
@@ -101,16 +102,8 @@ fn build(builder: &Builder<'_>) -> Result<Arc<dyn Policy>, ConfigError> {
         "" => "SECONDS",
         name => name,
     };
-    let unit = TIME_UNITS
-        .iter()
-        .find(|unit| unit.name == name)
-        .ok_or_else(|| {
-            let names: Vec<&str> = TIME_UNITS.iter().map(|unit| unit.name).collect();
-            ConfigError::new(
-                "refillPeriodTimeUnit",
-                format!("expected one of {}, found `{name}`", names.join(", ")),
-            )
-        })?;
+    let unit = unit_named(TIME_UNITS, name)
+        .map_err(|reason| ConfigError::new("refillPeriodTimeUnit", reason))?;
     let period = Period {
         amount: configuration.refill_period_time.max(1),
         unit,
@@ -260,11 +253,7 @@ impl Policy for TokenBucket {
     }
 
     fn resume(&self, _stage: Stage, exchange: &mut Exchange<'_>, answer: Answer) -> Verdict {
-        let terms = exchange
-            .carry
-            .take()
-            .and_then(|carry| carry.downcast::<Terms>().ok());
-        let Some(terms) = terms else {
+        let Some(terms) = exchange.take_carried::<Terms>() else {
             return server_error(&TROUBLES, "the terms of the limit are lost");
         };
         let result = match answer {

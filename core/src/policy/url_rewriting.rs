@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::java_regex::{Extent, Groups, JavaRegex};
 use super::lenient::{de_bool, de_text};
+use super::regex_groups;
 use super::registry::Entry;
 use super::{BodyNeeds, Builder, ConfigError, Phase, Phases, Policy, Verdict};
-use crate::el::{Overlay, Template, Value};
+use crate::el::{Overlay, Template};
 use crate::error::Failure;
 use crate::exchange::{Body, Exchange};
+use crate::java_regex::{Bounds, Extent, Found, JavaRegex};
 
 pub(super) const ENTRY: Entry = Entry {
     id: "url-rewriting",
@@ -47,7 +48,6 @@ struct UrlRewriting {
     headers: bool,
     body: bool,
     regex: JavaRegex,
-    names: Vec<Option<Box<str>>>,
     replacement: Template,
 }
 
@@ -56,12 +56,11 @@ fn build(builder: &Builder<'_>) -> Result<Arc<dyn Policy>, ConfigError> {
     if configuration.from_regex.is_empty() {
         return Err(ConfigError::new("fromRegex", "an expression is required"));
     }
-    let regex = JavaRegex::new(&configuration.from_regex, Extent::Part, true)
-        .map_err(|reason| ConfigError::new("fromRegex", reason))?;
+    let regex = JavaRegex::new(&configuration.from_regex, Extent::Part, &Bounds::POLICY)
+        .map_err(|bad| ConfigError::new("fromRegex", bad.to_string()))?;
     Ok(Arc::new(UrlRewriting {
         headers: configuration.rewrite_response_headers,
         body: configuration.rewrite_response_body,
-        names: regex.names(),
         regex,
         replacement: Template::new(&configuration.to_replacement),
     }))
@@ -70,71 +69,39 @@ fn build(builder: &Builder<'_>) -> Result<Arc<dyn Policy>, ConfigError> {
 impl UrlRewriting {
     /// The text with every match replaced; `None` when there is none.
     fn rewritten(&self, exchange: &Exchange<'_>, text: &str) -> Result<Option<String>, String> {
-        let mut out = String::new();
-        let (mut copied, mut from) = (0, 0);
-        let mut found_some = false;
-        while let Some(groups) = self
-            .regex
-            .find_at(text, from)
-            .map_err(|error| error.to_string())?
-        {
-            let Some(Some((start, end))) = groups.first().copied() else {
-                break;
-            };
-            found_some = true;
+        let mut rewritten: Option<String> = None;
+        let mut copied = 0;
+        for found in self.regex.find_all(text) {
+            let found = found.map_err(|error| error.to_string())?;
+            let (start, end) = found.whole;
+            let out = rewritten.get_or_insert_default();
             out.push_str(text.get(copied..start).unwrap_or_default());
-            self.replace(exchange, text, &groups, &mut out)?;
+            self.replace(exchange, text, &found, out)?;
             if out.len() > REWRITTEN_BYTES_MAX {
                 return Err("the rewritten text is too large".to_owned());
             }
             copied = end;
-            // An empty match moves on by one character.
-            from = if end > start {
-                end
-            } else {
-                end + text
-                    .get(end..)
-                    .and_then(|rest| rest.chars().next())
-                    .map_or(1, char::len_utf8)
-            };
         }
-        if !found_some {
-            return Ok(None);
+        if let Some(out) = &mut rewritten {
+            out.push_str(text.get(copied..).unwrap_or_default());
         }
-        out.push_str(text.get(copied..).unwrap_or_default());
-        Ok(Some(out))
+        Ok(rewritten)
     }
 
     fn replace(
         &self,
         exchange: &Exchange<'_>,
         text: &str,
-        groups: &Groups,
+        found: &Found,
         out: &mut String,
     ) -> Result<(), String> {
         if let Some(literal) = self.replacement.literal() {
             out.push_str(literal);
             return Ok(());
         }
-        let value = |group: &Option<(usize, usize)>| {
-            group
-                .and_then(|(start, end)| text.get(start..end))
-                .map_or(Value::Null, Value::text)
-        };
-        // The first group of the expression is `#group[0]`; the whole match has no number.
-        let numbered = groups.iter().skip(1).map(value).collect();
-        let named = self
-            .names
-            .iter()
-            .zip(groups)
-            .filter_map(|(name, group)| Some((Value::text(name.as_deref()?), value(group))))
-            .collect();
         let overlay = Overlay {
             base: exchange,
-            extra: &[
-                ("group", Value::List(numbered)),
-                ("groupName", Value::map(named)),
-            ],
+            extra: &regex_groups::variables(&self.regex, text, found),
         };
         let replacement = self
             .replacement
@@ -152,7 +119,7 @@ impl UrlRewriting {
             };
             if self
                 .regex
-                .find_at(value, 0)
+                .find(value)
                 .map_err(|error| error.to_string())?
                 .is_some()
             {

@@ -5,6 +5,7 @@ use super::{JsonPath, Parameter, Token};
 use crate::el::constant::Constant;
 use crate::el::pattern::Pattern;
 use crate::el::{ElError, Value, json};
+use crate::java_regex::Extent;
 
 /// Longest path, bytes.
 const PATH_BYTES_MAX: usize = 4_096;
@@ -410,7 +411,7 @@ impl<'t> Parser<'t> {
                 } else {
                     format!("(?{flags}){source}")
                 };
-                Pattern::new(&source)
+                Pattern::new(&source, Extent::Whole)
                     .map(|pattern| Operand::Pattern(Box::new(pattern)))
                     .map_err(ElError::evaluation)
             }

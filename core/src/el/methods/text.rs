@@ -8,6 +8,7 @@ use super::{Called, int_argument, text_argument};
 use crate::el::eval::Evaluation;
 use crate::el::pattern::{COMPILE_STEPS, Pattern};
 use crate::el::{ElError, Value, format};
+use crate::java_regex::{Extent, Found};
 
 fn out_of_bounds() -> ElError {
     ElError::runtime("a position is outside of the text")
@@ -150,10 +151,11 @@ fn split<'a>(
     };
     let mut parts = Vec::new();
     let mut at = 0;
-    for groups in found {
-        let Some(Some((start, end))) = groups.first().copied() else {
-            continue;
-        };
+    for Found {
+        whole: (start, end),
+        ..
+    } in found
+    {
         if count.is_some_and(|count| parts.len() + 1 >= count) {
             break;
         }
@@ -181,6 +183,7 @@ fn split<'a>(
 fn with_pattern<'a, T>(
     evaluation: &mut Evaluation<'a>,
     source: &Value<'a>,
+    extent: Extent,
     compiled: Option<&Pattern>,
     then: impl FnOnce(&mut Evaluation<'a>, &Pattern) -> Result<T, ElError>,
 ) -> Result<T, ElError> {
@@ -191,7 +194,7 @@ fn with_pattern<'a, T>(
             evaluation
                 .budget
                 .spend(COMPILE_STEPS + source.len() as u64)?;
-            let pattern = Pattern::new(&source).map_err(ElError::runtime)?;
+            let pattern = Pattern::new(&source, extent).map_err(ElError::runtime)?;
             then(evaluation, &pattern)
         }
     }
@@ -325,26 +328,42 @@ pub(super) fn call<'a>(
         ("replaceAll" | "replaceFirst", [source, replacement]) => {
             let limit = if name == "replaceAll" { usize::MAX } else { 1 };
             let replacement = text_argument(replacement)?;
-            let result = with_pattern(evaluation, source, pattern, |evaluation, pattern| {
-                pattern.replace(text, &replacement, limit, &mut evaluation.budget)
-            })?;
+            let result = with_pattern(
+                evaluation,
+                source,
+                Extent::Part,
+                pattern,
+                |evaluation, pattern| {
+                    pattern.replace(text, &replacement, limit, &mut evaluation.budget)
+                },
+            )?;
             own(Cow::Owned(result))
         }
-        ("matches", [source]) => {
-            with_pattern(evaluation, source, pattern, |evaluation, pattern| {
-                pattern.matches(text, &mut evaluation.budget)
-            })
-            .map(|matched| Some(Value::Bool(matched)))
-        }
-        ("split", [source]) => with_pattern(evaluation, source, pattern, |evaluation, pattern| {
-            split(evaluation, text, pattern, 0)
-        })
+        ("matches", [source]) => with_pattern(
+            evaluation,
+            source,
+            Extent::Whole,
+            pattern,
+            |evaluation, pattern| pattern.matches(text, &mut evaluation.budget),
+        )
+        .map(|matched| Some(Value::Bool(matched))),
+        ("split", [source]) => with_pattern(
+            evaluation,
+            source,
+            Extent::Part,
+            pattern,
+            |evaluation, pattern| split(evaluation, text, pattern, 0),
+        )
         .map(Some),
         ("split", [source, limit]) => {
             let limit = int_argument(limit)?;
-            with_pattern(evaluation, source, pattern, |evaluation, pattern| {
-                split(evaluation, text, pattern, limit)
-            })
+            with_pattern(
+                evaluation,
+                source,
+                Extent::Part,
+                pattern,
+                |evaluation, pattern| split(evaluation, text, pattern, limit),
+            )
             .map(Some)
         }
         ("repeat", [count]) => {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::policy::cache::days;
+use crate::calendar::days_of;
 
 /// Time before their end at which temporary credentials are replaced, milliseconds.
 const REFRESH_BEFORE_MS: u64 = 120_000;
@@ -97,9 +97,9 @@ pub(in crate::policy) fn element<'x>(xml: &'x str, name: &str) -> Option<&'x str
 /// Unix milliseconds of a time in UTC such as `2023-11-14T22:13:20Z`, with a fraction or without.
 fn time_ms(text: &str) -> Option<u64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
-    let number = |text: Option<&str>, max: u64| {
-        let number: u64 = text?.parse().ok()?;
-        (number <= max).then_some(number)
+    let number = |text: Option<&str>, max: i64| {
+        let number: i64 = text?.parse().ok()?;
+        (0..=max).contains(&number).then_some(number)
     };
     let mut date = date.split('-');
     let year = number(date.next(), 9_999).filter(|year| *year >= 1_970)?;
@@ -109,7 +109,8 @@ fn time_ms(text: &str) -> Option<u64> {
     let hour = number(time.next(), 23)?;
     let minute = number(time.next(), 59)?;
     let second = number(time.next(), 60)?;
-    Some((days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second) * 1_000)
+    let seconds = days_of(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
+    u64::try_from(seconds * 1_000).ok()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 use super::credentials::Credentials;
+use crate::calendar::date_of;
 
 /// A request to sign.
 #[derive(Debug, Clone, Copy)]
@@ -121,21 +122,9 @@ pub(in crate::policy) fn encode(text: &str, keep_slashes: bool) -> String {
 fn timestamp(now_ms: u64) -> String {
     let seconds = now_ms / 1_000;
     let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // From days to a date by counting from March, so that the leap day is the last of its year.
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * day + 2) / 153;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = era * 400 + year + u64::from(month <= 2);
+    let (year, month, day) = date_of(days as i64);
     format!(
-        "{year:04}{month:02}{:02}T{:02}{:02}{:02}Z",
-        day - (153 * shifted + 2) / 5 + 1,
+        "{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z",
         second / 3_600,
         second / 60 % 60,
         second % 60

@@ -1,5 +1,7 @@
 //! How long a response may be kept, by its own header fields (contract policies 8.1).
 
+use crate::calendar::{MONTHS, days_of};
+
 /// The first `Cache-Control` value's `s-maxage`, else its `max-age`; seconds.
 pub(super) fn cache_control_seconds(value: &str) -> Option<u64> {
     let seconds = |wanted: &str| {
@@ -23,41 +25,31 @@ pub(super) fn expires_seconds(value: &str, now_ms: u64) -> Option<u64> {
 
 /// Unix seconds of a date such as `Sun, 06 Nov 1994 08:49:37 GMT`.
 fn date(value: &str) -> Option<u64> {
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
     let (_, rest) = value.trim().split_once(',')?;
     let mut parts = rest.split_ascii_whitespace();
-    let day: u64 = parts.next()?.parse().ok()?;
+    let day: i64 = parts.next()?.parse().ok()?;
     let month = parts.next()?;
     let month = MONTHS
         .iter()
-        .position(|name| name.eq_ignore_ascii_case(month))? as u64
+        .position(|name| name[..3].eq_ignore_ascii_case(month))? as i64
         + 1;
-    let year: u64 = parts.next()?.parse().ok()?;
+    let year: i64 = parts.next()?.parse().ok()?;
     let mut time = parts.next()?.split(':');
-    let hour: u64 = time.next()?.parse().ok()?;
-    let minute: u64 = time.next()?.parse().ok()?;
-    let second: u64 = time.next()?.parse().ok()?;
+    let hour: i64 = time.next()?.parse().ok()?;
+    let minute: i64 = time.next()?.parse().ok()?;
+    let second: i64 = time.next()?.parse().ok()?;
     let zone = parts.next()?;
     let is_valid = time.next().is_none()
         && parts.next().is_none()
         && matches!(zone, "GMT" | "UTC" | "+0000")
         && (1..=31).contains(&day)
         && (1_970..=9_999).contains(&year)
-        && hour < 24
-        && minute < 60
-        && second <= 60;
-    is_valid.then(|| days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second)
-}
-
-/// Days from 1970-01-01 to a date of the Gregorian calendar, from 1970 on. Years are counted from March, so that the leap day is the last.
-pub(in crate::policy) fn days(year: u64, month: u64, day: u64) -> u64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let month = (month + 9) % 12;
-    let before = year * 365 + year / 4 - year / 100 + year / 400;
-    // 719 468 days lie between 0000-03-01 and 1970-01-01.
-    before + (month * 153 + 2) / 5 + day - 1 - 719_468
+        && (0..24).contains(&hour)
+        && (0..60).contains(&minute)
+        && (0..=60).contains(&second);
+    let seconds =
+        is_valid.then(|| days_of(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second);
+    u64::try_from(seconds?).ok()
 }
 
 #[cfg(test)]
@@ -89,6 +81,7 @@ mod tests {
             ("0", at, None),
             ("Sun, 06 Nov 1994 25:49:37 GMT", 0, None),
             ("Sun, 06 Nov 0001 08:49:37 GMT", 0, None),
+            ("Sun, 06 Nov 1994 -8:49:37 GMT", 0, None),
         ] {
             assert_eq!(expires_seconds(value, now_ms), expected, "{value}");
         }

@@ -5,7 +5,6 @@ mod memory;
 mod resource;
 mod stored;
 
-pub(super) use lifetime::days;
 pub use memory::MemoryCache;
 pub use resource::{CacheResource, Lookup};
 pub(super) use resource::{MEMORY, REDIS};
@@ -202,10 +201,6 @@ fn parameters(exchange: &Exchange<'_>) -> String {
     text
 }
 
-fn around<'x>(exchange: &'x mut Exchange<'_>) -> Option<&'x mut Around> {
-    exchange.carry.as_mut()?.downcast_mut()
-}
-
 impl Cache {
     fn key(
         &self,
@@ -238,7 +233,7 @@ impl Cache {
         let Some(stored) = Stored::read(entry, self.format) else {
             return false;
         };
-        if let Some(around) = around(exchange) {
+        if let Some(around) = exchange.carried::<Around>() {
             around.served = true;
         }
         let response = &mut exchange.response;
@@ -324,7 +319,10 @@ impl Cache {
         let Some(entry) = stored.write(format) else {
             return;
         };
-        let Some(key) = around(exchange).map(|around| std::mem::take(&mut around.key)) else {
+        let Some(key) = exchange
+            .carried::<Around>()
+            .map(|around| std::mem::take(&mut around.key))
+        else {
             return;
         };
         let ttl_ms = ttl_seconds.saturating_mul(1_000);
@@ -384,7 +382,7 @@ impl Policy for Cache {
             Ok(key) => key,
             Err(failure) => return Verdict::Fail(failure),
         };
-        let Some(around) = around(exchange) else {
+        let Some(around) = exchange.carried::<Around>() else {
             return Verdict::Continue;
         };
         around.key.clone_from(&key);
@@ -406,7 +404,9 @@ impl Policy for Cache {
     }
 
     fn after_call(&self, exchange: &mut Exchange<'_>) -> Verdict {
-        let served = around(exchange).is_none_or(|around| around.served);
+        let served = exchange
+            .carried::<Around>()
+            .is_none_or(|around| around.served);
         if served || !matches!(exchange.call, Call::Answered) || !self.is_stored(exchange) {
             return Verdict::Continue;
         }
@@ -426,7 +426,9 @@ impl Policy for Cache {
                 if self.serve(exchange, &entry) {
                     return Verdict::Interrupt;
                 }
-                let key = around(exchange).map(|around| around.key.clone());
+                let key = exchange
+                    .carried::<Around>()
+                    .map(|around| around.key.clone());
                 if let (Some(resource), Some(key)) = (&self.resource, key) {
                     self.forget(exchange, resource, &key);
                 }

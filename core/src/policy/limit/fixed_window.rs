@@ -6,19 +6,33 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::subject::subscription;
-use super::{Amount, Digits, ErrorStrategy, Subject, Troubles, server_error, store_failed};
+use super::{
+    Amount, Digits, ErrorStrategy, Subject, Troubles, server_error, store_failed, unit_named,
+};
 use crate::el::{ElError, Template};
 use crate::error::Failure;
 use crate::exchange::Exchange;
 use crate::need::{Answer, Errand, Need};
-use crate::policy::lenient::{de_bool, de_number, de_optional_text};
+use crate::policy::lenient::{de_bool, de_number, de_optional_bool, de_optional_text};
 use crate::policy::{BodyNeeds, Builder, ConfigError, Phase, Policy, Stage, Verdict};
 use crate::quota::{CountError, Counted, Hit, Period, PeriodUnit, QuotaStats, Quotas, Rate, Slice};
+
+/// What the three policies have in their configuration beside their [`Window`].
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Configuration {
+    #[serde(default)]
+    error_strategy: Option<ErrorStrategy>,
+    #[serde(default, rename = "async", deserialize_with = "de_bool")]
+    is_async: bool,
+    #[serde(default, deserialize_with = "de_optional_bool")]
+    add_headers: Option<bool>,
+}
 
 /// `rate`, `quota` or `spike` of a configuration.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct Window {
+struct Window {
     #[serde(deserialize_with = "de_optional_text")]
     key: Option<String>,
     #[serde(deserialize_with = "de_bool")]
@@ -62,6 +76,8 @@ pub(crate) struct Kind {
     pub(crate) exceeded: &'static str,
     pub(crate) headers: HeaderNames,
     pub(crate) troubles: Troubles,
+    /// Headers are added where the configuration does not say.
+    pub(crate) adds_headers: bool,
     /// The period is cut into slices.
     pub(crate) has_slices: bool,
     /// Attributes `quota.*` are set.
@@ -107,26 +123,17 @@ pub(crate) struct Limiter {
 }
 
 impl Limiter {
-    /// A step of `kind`.
+    /// A step of `kind`, from its configuration.
     pub(crate) fn build(
         kind: &'static Kind,
         builder: &Builder<'_>,
-        window: &Window,
-        strategy: ErrorStrategy,
-        is_async: bool,
-        add_headers: bool,
     ) -> Result<Arc<dyn Policy>, ConfigError> {
+        let configuration: Configuration = builder.configuration()?;
+        let window: Window = builder.member(kind.member)?;
         let unit = |name: &str| {
-            kind.units
-                .iter()
-                .find(|unit| unit.name == name)
-                .ok_or_else(|| {
-                    let names: Vec<&str> = kind.units.iter().map(|unit| unit.name).collect();
-                    ConfigError::new(
-                        format!("{}.periodTimeUnit", kind.member),
-                        format!("expected one of {}, found `{name}`", names.join(", ")),
-                    )
-                })
+            unit_named(kind.units, name).map_err(|reason| {
+                ConfigError::new(format!("{}.periodTimeUnit", kind.member), reason)
+            })
         };
         let named = window.period_time_unit.as_deref().map(str::trim);
         let named = named.filter(|name| !name.is_empty());
@@ -142,9 +149,9 @@ impl Limiter {
         Ok(Arc::new(Self {
             kind,
             quotas: Arc::clone(&builder.gateway.quotas),
-            strategy,
-            is_async,
-            add_headers,
+            strategy: configuration.error_strategy.unwrap_or_default(),
+            is_async: configuration.is_async,
+            add_headers: configuration.add_headers.unwrap_or(kind.adds_headers),
             is_legacy: builder.legacy_engine,
             subject: Subject::new(window.key.as_deref(), window.use_key_only, kind.tag),
             limit: Amount::new(window.limit, window.dynamic_limit.as_deref()),
@@ -323,11 +330,7 @@ impl Policy for Limiter {
     }
 
     fn resume(&self, _stage: Stage, exchange: &mut Exchange<'_>, answer: Answer) -> Verdict {
-        let terms = exchange
-            .carry
-            .take()
-            .and_then(|carry| carry.downcast::<Terms>().ok());
-        let Some(terms) = terms else {
+        let Some(terms) = exchange.take_carried::<Terms>() else {
             return server_error(&self.kind.troubles, "the terms of the limit are lost");
         };
         let result = match answer {

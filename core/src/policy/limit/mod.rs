@@ -4,7 +4,7 @@ mod fixed_window;
 mod number;
 mod subject;
 
-pub(super) use fixed_window::{HeaderNames, Kind, Limiter, Window};
+pub(super) use fixed_window::{HeaderNames, Kind, Limiter};
 pub(super) use number::Digits;
 pub(super) use subject::{Subject, subscription};
 
@@ -14,7 +14,7 @@ use crate::el::{ElError, Scope, Template};
 use crate::error::Failure;
 use crate::exchange::Exchange;
 use crate::policy::Verdict;
-use crate::quota::{CountError, QuotaStats, Quotas};
+use crate::quota::{CountError, PeriodUnit, QuotaStats, Quotas};
 
 /// What becomes of a request when the counter could not be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -72,6 +72,17 @@ pub(super) fn store_failed(
         exchange.warn(troubles.not_applied, troubles.bypassed);
     }
     Verdict::Continue
+}
+
+/// The unit of this name; the error says which names there are.
+pub(super) fn unit_named(
+    units: &'static [PeriodUnit],
+    name: &str,
+) -> Result<&'static PeriodUnit, String> {
+    units.iter().find(|unit| unit.name == name).ok_or_else(|| {
+        let names: Vec<&str> = units.iter().map(|unit| unit.name).collect();
+        format!("expected one of {}, found `{name}`", names.join(", "))
+    })
 }
 
 /// A number that is configured, or an expression that makes one.
