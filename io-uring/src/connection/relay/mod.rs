@@ -8,8 +8,7 @@ use std::cell::Cell;
 
 use turnpike_core::http::chunked::{CHUNK_END, LAST_CHUNK, frame};
 
-pub(super) use body::Piece;
-pub(super) use download::{Download, DownloadEnd, NotCollected};
+pub(super) use download::{Begun, Coming, Download, DownloadEnd, NotCollected};
 pub(super) use upload::{Remaining, Upload, UploadEnd, next_piece, watch};
 
 /// What both directions of an exchange tell each other.
