@@ -8,6 +8,7 @@
 //! - [`error`]: error keys, their status, and how a failure is rendered;
 //! - [`exchange`], [`flow`], [`policy`]: a request and its response, the flows that run over them, and the policies in them;
 //! - [`el`]: the expression language of conditions and templates;
+//! - [`redirect`]: which redirects are followed, where to, and what stays behind;
 //! - [`need`]: what a policy may wait for, and the road to the control thread that meets it;
 //! - `calendar`: dates without a clock;
 //! - `java_regex`: regular expressions in Java's flavour, within bounds;
@@ -32,6 +33,7 @@ pub mod lifecycle;
 pub mod need;
 pub mod policy;
 pub mod quota;
+pub mod redirect;
 pub mod report;
 pub mod route;
 pub mod security;

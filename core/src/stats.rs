@@ -124,6 +124,8 @@ pub struct WorkerStats {
     pub upstream_queue: Cell,
     /// Requests sent again because a pooled connection had died.
     pub upstream_retries: Cell,
+    /// Response bodies passed on without a policy that wanted them, because they are too large: the cache has not stored them.
+    pub bodies_not_kept: Cell,
     /// Reports pushed to the ring.
     pub reports_pushed: Cell,
     /// Reports dropped because the ring was full.
@@ -166,6 +168,7 @@ impl WorkerStats {
             upstream_idle_connections: Cell::default(),
             upstream_queue: Cell::default(),
             upstream_retries: Cell::default(),
+            bodies_not_kept: Cell::default(),
             reports_pushed: Cell::default(),
             reports_dropped: Cell::default(),
             latency_buckets: Default::default(),

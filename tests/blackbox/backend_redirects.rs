@@ -1,5 +1,7 @@
 //! Endpoints that follow redirects.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::json;
 
 use crate::support::client::{exchange, fetch, request};
@@ -97,4 +99,96 @@ fn credentials_stay_with_the_origin_that_they_were_sent_to() {
     let near = server.asked().pop().expect("a request").head;
     assert_eq!(near.field("Authorization"), Some("Bearer secret"));
     assert_eq!(near.field("Cookie"), None);
+}
+
+#[test]
+fn what_is_the_endpoints_own_stays_with_its_origin() {
+    let other = Server::always(Answer::new(200, "other"));
+    let elsewhere = other.url("/there");
+    let server = Server::start(move |asked| match &*asked.target {
+        "/away" => to(302, &elsewhere),
+        "/near" => to(302, "/landed"),
+        _ => Answer::new(200, ""),
+    });
+    let headers = json!([
+        { "name": "Authorization", "value": "Basic endpoint" },
+        { "name": "Host", "value": "inner.example" },
+        { "name": "X-Kept", "value": "1" },
+    ]);
+    let site = Site::with(Start::new(), |_| {
+        vec![
+            v4("own", "/own", &server.url(""))
+                .http(json!({ "followRedirects": true }))
+                .shared("headers", headers.clone()),
+            v4("host", "/host", &server.url(""))
+                .http(json!({ "followRedirects": true, "propagateClientHost": true })),
+        ]
+    });
+    for path in ["/own/near", "/own/away", "/host/away"] {
+        let response = exchange(site.port(), &request("GET", path, &[], b""));
+        assert_eq!(response.status, 200, "{path}");
+    }
+    let near = &server.asked()[1].head;
+    assert_eq!(near.field("Authorization"), Some("Basic endpoint"));
+    assert_eq!(near.field("Host"), Some("inner.example"));
+    let authority = other.url("").replace("http://", "");
+    let away = other.asked();
+    assert_eq!(away.len(), 2);
+    for asked in &away {
+        assert_eq!(asked.head.field("Authorization"), None);
+        assert_eq!(asked.head.field("Host"), Some(&*authority));
+    }
+    assert_eq!(away[0].head.field("X-Kept"), Some("1"));
+}
+
+#[test]
+fn a_user_in_a_location_is_not_sent_on() {
+    let other = Server::always(Answer::new(200, "other"));
+    let elsewhere = other
+        .url("/there")
+        .replace("http://", "http://user:secret@");
+    let server = Server::always(to(302, &elsewhere));
+    let site = Site::with(Start::new(), |_| {
+        vec![v4("on", "/on", &server.url("")).http(json!({ "followRedirects": true }))]
+    });
+    let response = fetch(site.port(), "/on/x");
+    assert_eq!((response.status, &*response.text()), (200, "other"));
+    let asked = other.asked().pop().expect("a request");
+    assert_eq!(asked.target, "/there");
+    assert_eq!(asked.head.field("Authorization"), None);
+    let authority = other.url("").replace("http://", "");
+    assert_eq!(asked.head.field("Host"), Some(&*authority));
+}
+
+#[test]
+fn a_call_that_is_made_again_has_the_credentials_of_the_first() {
+    let busy = AtomicBool::new(true);
+    let other = Server::start(move |_| match busy.swap(false, Ordering::SeqCst) {
+        true => Answer::new(503, "busy"),
+        false => Answer::new(200, "other"),
+    });
+    let server = Server::always(to(302, &other.url("/there")));
+    let site = Site::with(Start::new(), |_| {
+        vec![
+            v4("on", "/on", &server.url(""))
+                .http(json!({ "followRedirects": true }))
+                .request(
+                    "retry",
+                    json!({ "condition": "{#response.status == 503}", "maxRetries": 1, "timeout": 5_000 }),
+                ),
+        ]
+    });
+    let fields = [("Authorization", "Bearer secret"), ("Cookie", "a=b")];
+    let response = exchange(site.port(), &request("GET", "/on/x", &fields, b""));
+    assert_eq!((response.status, &*response.text()), (200, "other"));
+    let asked = server.asked();
+    assert_eq!(asked.len(), 2);
+    for asked in asked {
+        assert_eq!(asked.head.field("Authorization"), Some("Bearer secret"));
+        assert_eq!(asked.head.field("Cookie"), Some("a=b"));
+    }
+    for asked in other.asked() {
+        assert_eq!(asked.head.field("Authorization"), None);
+        assert_eq!(asked.head.field("Cookie"), None);
+    }
 }

@@ -8,6 +8,7 @@ use super::policy_traffic::{ENGINES, both};
 use crate::support::client::{Response, exchange, fetch, fetch_with, request};
 use crate::support::definition::{Definition, v4};
 use crate::support::gateway::Start;
+use crate::support::pattern;
 use crate::support::redis::{self, Redis};
 use crate::support::server::{Answer, Asked, Server};
 use crate::support::site::Site;
@@ -399,4 +400,83 @@ fn gateways_share_entries_in_redis_and_do_without_it_while_it_is_away() {
     }
     redis.restart();
     caching.hit("GET", "/usual-v4/shared", &[], b"");
+}
+
+/// A gateway whose policies may have 100,000 bytes of a body in memory, and a cache in it.
+fn with_small_bodies() -> Site {
+    let start = Start::new().set("gateway.policies.bodyBytesMax", "100000");
+    Site::with(start, |backend| {
+        let target = backend.target("");
+        let caching = |name: &str| {
+            Kept::Memory
+                .on(v4(name, &format!("/{name}"), &target), 600)
+                .request("cache", json!({ "cacheName": "kept" }))
+        };
+        let header = json!({ "addHeaders": [{ "name": "X-Response", "value": "1" }] });
+        vec![
+            caching("kept").response("transform-headers", header),
+            caching("read").response(
+                "policy-assign-content",
+                json!({ "scope": "RESPONSE", "body": "<${response.content}>" }),
+            ),
+        ]
+    })
+}
+
+#[test]
+fn a_response_that_is_too_large_to_be_stored_is_passed_on_as_it_comes() {
+    let site = with_small_bodies();
+    let mut client = site.client();
+    let mut passed = 0;
+    for kind in ["bytes", "chunked", "until-close"] {
+        for length in [100_000, 100_001, 165_000, 1_000_000] {
+            let path = format!("/kept/{kind}/{length}");
+            let expected = pattern::bytes(length);
+            let before = site.backend.requests();
+            for _ in 0..3 {
+                let response = client.send(&request("GET", &path, &[], b"")).response();
+                assert_eq!(response.status, 200, "{path}: {}", response.text());
+                assert_eq!(response.field("X-Response"), Some("1"), "{path}");
+                assert!(response.body == expected, "{path}");
+            }
+            let asked = site.backend.requests() - before;
+            let is_kept = length <= 100_000;
+            assert_eq!(asked, if is_kept { 1 } else { 3 }, "{path}");
+            passed += if is_kept { 0 } else { 3 };
+        }
+    }
+    let name = "gateway_worker_bodies_not_kept_total";
+    until("the counter", PATIENCE, || {
+        (site.gateway.metric(name, &[]) == f64::from(passed)).then_some(())
+    });
+    // Bodies with an end give their connections back.
+    let before = site.backend.connections();
+    for _ in 0..5 {
+        client.send(&request("GET", "/kept/chunked/200000", &[], b""));
+        assert_eq!(client.response().status, 200);
+    }
+    assert!(site.backend.connections() <= before + 1);
+    // A client of HTTP/1.0 knows no chunks.
+    let old = b"GET /kept/chunked/200000 HTTP/1.0\r\nHost: a\r\n\r\n";
+    let old = site.client().send(old).response();
+    assert!(old.status == 200 && old.body == pattern::bytes(200_000));
+}
+
+#[test]
+fn a_response_that_is_too_large_to_be_stored_still_fails_as_others_do() {
+    let site = with_small_bodies();
+    // Another policy must see the body.
+    for kind in ["bytes", "chunked"] {
+        let response = fetch(site.port(), &format!("/read/{kind}/200000"));
+        assert_eq!(response.status, 502, "{kind}");
+        site.expect_key(&response, "GATEWAY_RESPONSE_BODY_TOO_LARGE");
+    }
+    // The backend breaks off: nobody must take the response for complete.
+    for path in ["/kept/cut-chunked/300000", "/kept/cut/300000/200000"] {
+        let mut client = site.client();
+        client.send(&request("GET", path, &[], b""));
+        let response = client.try_response();
+        assert!(response.is_err(), "{path}");
+    }
+    site.reports_are_as_expected();
 }

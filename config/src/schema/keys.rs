@@ -137,7 +137,7 @@ pub(crate) const KEYS: &[Key] = &[
     open("gateway.runtime.workers", Number(1, 1_024), "2", "Number of workers in place of the detected one. Turnpike's own."),
     key("gateway.runtime.ringEntries", Number(64, 32_768), "1024", "Submission queue entries of each worker's ring. Turnpike's own."),
     key("gateway.runtime.reportRingBytes", Number(65_536, 1_073_741_824), "4194304", "Bytes of reports that each worker may have waiting. Turnpike's own."),
-    key("gateway.policies.bodyBytesMax", Number(1_024, 1_073_741_824), "10485760", "Bytes of a body that policies may have in memory; larger ones are answered with 413 or 502. Turnpike's own."),
+    key("gateway.policies.bodyBytesMax", Number(1_024, 1_073_741_824), "10485760", "Bytes of a body that policies may have in memory; larger ones are answered with 413 or 502, or pass a cache unstored. Turnpike's own."),
     key("gateway.expressions.textCharsMax", Number(16, 100_000), "10000", "Characters of one expression; a longer one does not parse. Turnpike's own."),
     key("gateway.expressions.patternCharsMax", Number(16, 100_000), "1000", "Characters of a pattern of `matches`. Turnpike's own."),
     key("gateway.expressions.repeatCharsMax", Number(16, 10_000_000), "256", "Characters that repeating a text with `*` may give. Turnpike's own."),

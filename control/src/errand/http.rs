@@ -21,6 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use turnpike_config::{HttpClientConfig, ProxyConfig};
 use turnpike_core::need::{HttpCall, HttpError, HttpOptions, HttpReply};
+use turnpike_core::redirect::HOPS_MAX;
 
 use super::connector::{Proxy, Route, Timed, Used};
 use super::names::Names;
@@ -118,7 +119,7 @@ impl Caller {
             let response = self
                 .send(&client, &options, (&method, &uri, &headers, &body))
                 .await?;
-            if !options.follow_redirects || hops == redirect::HOPS_MAX {
+            if !options.follow_redirects || hops == HOPS_MAX {
                 return self.reply(response, options.body_bytes_max).await;
             }
             let Some((next_method, next)) = next(&response, &method, &uri) else {
@@ -347,9 +348,8 @@ fn broke_off(error: &(dyn std::error::Error + 'static)) -> bool {
 
 /// Where a redirect leads, and with which method; `None` when there is none to follow.
 fn next(response: &Response<Incoming>, method: &Method, uri: &Uri) -> Option<(Method, Uri)> {
-    let method = redirect::method_after(response.status().as_u16(), method)?;
     let location = response.headers().get(LOCATION)?.to_str().ok()?;
-    Some((method, redirect::resolve(uri, location)?))
+    redirect::next(response.status().as_u16(), location, (method, uri))
 }
 
 fn method(name: &str) -> Result<Method, HttpError> {

@@ -190,6 +190,7 @@ pub(super) fn workers(state: &NodeState) -> Value {
             "upstreamIdleConnections": worker.upstream_idle_connections.get(),
             "upstreamQueue": worker.upstream_queue.get(),
             "upstreamRetries": worker.upstream_retries.get(),
+            "bodiesNotKept": worker.bodies_not_kept.get(),
             "reportsPushed": worker.reports_pushed.get(),
             "reportsDropped": worker.reports_dropped.get(),
         })

@@ -63,6 +63,8 @@ pub struct Redirect {
     pub url: Box<str>,
     /// Method of the call.
     pub method: Method,
+    /// This redirect, or one before it, led to another origin than the one it came from.
+    pub crosses_origins: bool,
 }
 
 /// What a policy keeps for itself between the calls of one exchange.

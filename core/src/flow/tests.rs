@@ -208,7 +208,7 @@ fn run(bench: &mut Bench, method: Method, mut failures: usize) -> Seen {
                 log(&mut exchange, "WAIT");
                 match need {
                     Need::RequestBody => exchange.request.body = Body::Buffered(b"asked".to_vec()),
-                    Need::ResponseBody => {
+                    Need::ResponseBody | Need::SmallResponseBody { .. } => {
                         exchange.response.body = Body::Buffered(b"answered".to_vec());
                     }
                     Need::Pause(_) | Need::Errand(_) => {}

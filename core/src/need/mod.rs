@@ -18,6 +18,12 @@ pub enum Need {
     RequestBody,
     /// The response body in memory. Only after the backend answered.
     ResponseBody,
+    /// The response body in memory, if it is not larger than this and no larger than policies may have it. A larger one goes on streaming to
+    /// the client, and the answer is [`Answer::Done`] all the same. Only after the backend answered.
+    SmallResponseBody {
+        /// Bytes of the body.
+        bytes_max: usize,
+    },
     /// A pause, milliseconds.
     Pause(u64),
     /// Something that the control thread does.

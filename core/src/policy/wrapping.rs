@@ -110,7 +110,7 @@ fn run(bench: &mut Bench, now_ms: u64, statuses: &[u16]) -> Seen {
             Next::Await(need) => {
                 match need {
                     Need::RequestBody => exchange.request.body = Body::Buffered(b"asked".to_vec()),
-                    Need::ResponseBody => {
+                    Need::ResponseBody | Need::SmallResponseBody { .. } => {
                         exchange.response.body = Body::Buffered(b"answered".to_vec());
                     }
                     Need::Pause(_) | Need::Errand(_) => {}

@@ -3,6 +3,7 @@
 //! Life of a connection: `next_head` → `exchange::run` → … → `linger`. An exchange never outlives its connection's task; what it started towards a
 //! backend ends with it.
 
+mod attempt;
 mod chain;
 mod exchange;
 mod forward;

@@ -9,6 +9,6 @@ mod tls;
 
 pub(crate) use elsewhere::{Elsewhere, Found};
 pub(crate) use fault::Fault;
-pub(crate) use pool::{Lease, Upstreams};
+pub(crate) use pool::{Lease, Upstream, Upstreams};
 pub(crate) use proxy::basic_authorization;
 pub(crate) use tls::TlsWriter;

@@ -45,7 +45,7 @@ pub(super) fn latency(page: &mut Exposition, merged: &Merged, workers: &Workers)
 type PerWorker = (&'static str, Kind, &'static str, fn(&WorkerStats) -> u64);
 
 pub(super) fn workers(page: &mut Exposition, workers: &Workers) {
-    let families: [PerWorker; 6] = [
+    let families: [PerWorker; 7] = [
         (
             "gateway_worker_connections",
             Kind::Gauge,
@@ -81,6 +81,12 @@ pub(super) fn workers(page: &mut Exposition, workers: &Workers) {
             Kind::Counter,
             "Requests sent again after a pooled connection had died",
             |w| w.upstream_retries.get(),
+        ),
+        (
+            "gateway_worker_bodies_not_kept_total",
+            Kind::Counter,
+            "Response bodies too large for the cache policy: passed on, not stored",
+            |w| w.bodies_not_kept.get(),
         ),
     ];
     for (name, kind, help, value) in families {

@@ -38,7 +38,7 @@ pub(super) const ENTRY: Entry = Entry {
         "scope",
         "allowRefreshAction",
     ],
-    differences: "a response is stored before it is sent on; one above 4 MiB, an event stream, one whose headers give it no time to live, and one that is no UTF-8 although its type is text, in Redis as TEXT, are not stored; policy.cache.serialization also knows FRAME, the format of version 4 of the policy",
+    differences: "a response is stored before it is sent on; one above 4 MiB (or gateway.policies.bodyBytesMax, if that is less) is passed on and not stored; an event stream, one whose headers give it no time to live, and one that is no UTF-8 although its type is text, in Redis as TEXT, are not stored either; policy.cache.serialization also knows FRAME, the format of version 4 of the policy",
     build,
 };
 
@@ -331,19 +331,12 @@ impl Cache {
     }
 }
 
-/// Whether a body that has not been read is worth waiting for.
-fn may_be_awaited(exchange: &Exchange<'_>) -> bool {
-    let headers = &exchange.response.headers;
-    let is_small = headers
-        .text("content-length")
-        .and_then(|length| length.trim().parse::<usize>().ok())
-        .is_none_or(|length| length <= BODY_BYTES_MAX);
-    let is_stream = headers.text("content-type").is_some_and(|content_type| {
-        content_type
-            .get(..17)
-            .is_some_and(|start| start.eq_ignore_ascii_case("text/event-stream"))
-    });
-    is_small && !is_stream
+/// Whether the body comes bit by bit, for a client that reads along.
+fn is_event_stream(exchange: &Exchange<'_>) -> bool {
+    let content_type = exchange.response.headers.text("content-type");
+    content_type
+        .and_then(|content_type| content_type.get(..17))
+        .is_some_and(|start| start.eq_ignore_ascii_case("text/event-stream"))
 }
 
 impl Policy for Cache {
@@ -411,10 +404,12 @@ impl Policy for Cache {
             return Verdict::Continue;
         }
         if exchange.response.body.is_streaming() {
-            if may_be_awaited(exchange) && self.ttl_seconds(exchange).is_some() {
-                return Verdict::Await(Need::ResponseBody);
+            if is_event_stream(exchange) || self.ttl_seconds(exchange).is_none() {
+                return Verdict::Continue;
             }
-            return Verdict::Continue;
+            return Verdict::Await(Need::SmallResponseBody {
+                bytes_max: BODY_BYTES_MAX,
+            });
         }
         self.store(exchange);
         Verdict::Continue
@@ -433,6 +428,7 @@ impl Policy for Cache {
                     self.forget(exchange, resource, &key);
                 }
             }
+            // Which stores nothing of a body that turned out too large and streams on.
             (Stage::AfterCall, _) => self.store(exchange),
             _ => {}
         }

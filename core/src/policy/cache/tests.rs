@@ -105,8 +105,10 @@ impl<'p> Play<'p> {
         if is_wrapped {
             match self.policy.after_call(&mut exchange) {
                 Verdict::Continue => {}
-                Verdict::Await(Need::ResponseBody) => {
-                    exchange.response.body = Body::Buffered(self.body.as_bytes().to_vec());
+                Verdict::Await(Need::SmallResponseBody { bytes_max }) => {
+                    if self.body.len() <= bytes_max {
+                        exchange.response.body = Body::Buffered(self.body.as_bytes().to_vec());
+                    }
                     let verdict = self
                         .policy
                         .resume(Stage::AfterCall, &mut exchange, Answer::Done);
@@ -339,17 +341,21 @@ fn an_entry_lives_as_long_as_the_shortest_of_its_limits() {
 }
 
 #[test]
-fn what_cannot_be_kept_in_memory_is_not_waited_for() {
-    for headers in [
-        [("Content-Length", "4194305")],
-        [("Content-Type", "Text/Event-Stream; charset=utf-8")],
+fn what_cannot_be_kept_in_memory_is_not_stored() {
+    let (small, large) = ("a".repeat(BODY_BYTES_MAX), "a".repeat(BODY_BYTES_MAX + 1));
+    let stream = [("Content-Type", "Text/Event-Stream; charset=utf-8")];
+    for (headers, body, stored) in [
+        (&[][..], &*small, true),
+        (&[], &large, false),
+        (&stream, "data: 1", false),
     ] {
         let policy = policy(&json!({"cacheName": "mine"}));
         let play = Play {
-            answer_headers: &headers,
+            answer_headers: headers,
+            body,
             ..Play::new(&*policy)
         };
-        assert!(play.calls_again());
+        assert_eq!(play.calls_again(), !stored, "{} bytes", body.len());
     }
 }
 

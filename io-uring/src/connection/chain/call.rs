@@ -18,13 +18,13 @@ use super::drive::within;
 use super::head::{Outgoing, write_backend_head};
 use super::{Chain, ClientBody, Context};
 use crate::buffer::LARGE_BYTES;
-use crate::connection::forward::{FirstPiece, acquire, both_ways, is_complete};
+use crate::connection::attempt::{Course, FirstPiece, Limits, both_ways, is_complete, reach};
 use crate::connection::record::Facts;
-use crate::connection::relay::{Download, DownloadEnd, Remaining, Shared, Upload, UploadEnd};
+use crate::connection::relay::{DownloadEnd, Remaining, Shared, UploadEnd};
 use crate::connection::rewrite::Identity;
 use crate::connection::{After, Connection};
-use crate::driver::{Cut, Either};
-use crate::upstream::{Fault, Found, Lease};
+use crate::driver::Either;
+use crate::upstream::{Fault, Found};
 
 /// How a call ended.
 pub(super) enum Called {
@@ -267,38 +267,25 @@ impl<'a> Caller<'_, '_, 'a> {
             Some(limit) if streams => limit.bytes_max,
             _ => u64::MAX,
         };
-        let request_deadline_ms = self.chain.due_ms();
-        let asked = Instant::now();
-        let now_ms = shard.clock.now_ms();
-        let limit_ms = |limit_ms: u64| match limit_ms {
-            0 => u64::MAX,
-            limit_ms => now_ms.saturating_add(limit_ms),
-        };
-        let answer_due_ms = request_deadline_ms
-            .min(limit_ms(connector.options.read_timeout_ms.into()))
-            .min(limit_ms(self.chain.exchange.attempt_timeout_ms));
+        let request_due_ms = self.chain.due_ms();
+        let attempt_timeout_ms = self.chain.exchange.attempt_timeout_ms;
+        let limits = Limits::of(shard, connector, request_due_ms, attempt_timeout_ms);
         // The client may have more to send than is read now: then its silence says nothing.
         let watches = !streams && *self.client != ClientBody::Broken;
-        let left_ms = answer_due_ms.saturating_sub(now_ms);
-        let acquired = acquire(shard, self.connection, connector, fresh, watches, left_ms).await;
-        let lease = match acquired {
-            Ok(Some(lease)) => lease,
+        let reached = reach(
+            shard,
+            self.connection,
+            connector,
+            self.facts,
+            limits,
+            fresh,
+            watches,
+        );
+        let mut reached = match reached.await {
+            Ok(Some(reached)) => reached,
             Ok(None) => return self.gone(ErrorKey::ClientAbortedDuringRequestError),
-            Err(Fault::ConnectTimeout) if shard.clock.now_ms() >= request_deadline_ms => {
-                return Attempted::Failed(Fault::RequestTimeout);
-            }
             Err(fault) => return Attempted::Failed(fault),
         };
-        let Lease {
-            mut upstream,
-            reused,
-            immediate,
-        } = lease;
-        // An idle connection is there at once: only waiting and connecting take time worth measuring.
-        let called = if immediate { asked } else { Instant::now() };
-        self.facts.called = Some(called);
-        self.facts.connect_ns = Some((called - asked).as_nanos() as u64);
-        shard.stats.upstream_requests.add(1);
 
         let (out, first) = match self.first_piece(destination) {
             Ok(written) => written,
@@ -313,65 +300,28 @@ impl<'a> Caller<'_, '_, 'a> {
                 return self.too_large();
             }
         }
-        upstream
-            .deadline
-            .set(&shard.timers, answer_due_ms, Cut::Both);
-        let length = out.len();
-        let (result, out) = upstream.writer.write_all(out, 0..length).await;
-        shard.buffers.put(out);
-        shard.stats.upstream_bytes_written.add(length as u64);
-        if let Err(error) = result {
-            let fault = match upstream.deadline.has_passed() {
-                true if shard.clock.now_ms() >= request_deadline_ms => Fault::RequestTimeout,
-                true => Fault::ReadTimeout,
-                false => Fault::Io(error),
-            };
-            return self.failed(fault, reused && repeatable);
+        if let Err(fault) = reached.send(shard, out, limits).await {
+            return self.failed(fault, reached.reused && repeatable);
         }
 
-        let shared = Shared::default();
-        shared
-            .uploaded
-            .set(matches!(first.remaining, Remaining::Nothing));
-        shared.request_body_bytes.set(first.payload);
-        let timeout_ms = shard.settings.servers[self.connection.server].body_timeout_ms;
-        let Connection {
-            reader,
-            writer,
-            input,
-            deadline,
-            ..
-        } = &mut *self.connection;
-        let wants_keep_alive = head.keep_alive && !input.ended;
+        let shared = Shared::of(&first.remaining, first.payload);
         let ended = {
-            let mut upload = Upload {
+            let course = Course {
                 shard,
                 shared: &shared,
-                client: reader,
-                client_deadline: deadline,
-                input,
-                upstream: &mut upstream.writer,
-                remaining: first.remaining,
-                payload_max,
-                timeout_ms,
-            };
-            let download = Download {
-                shard,
-                shared: &shared,
+                connection: self.connection,
+                upstream: &mut reached.upstream,
                 connector,
-                upstream: &mut upstream.reader,
-                upstream_deadline: &upstream.deadline,
-                head: &mut upstream.head,
-                client: writer,
-                client_deadline: deadline,
-                request: (destination.method, head.version),
-                wants_keep_alive,
-                expects_continue: head.expects_continue && streams,
+                head,
+                method: destination.method,
                 identity: self.identity,
                 facts: self.facts,
-                request_deadline_ms,
-                timeout_ms,
+                remaining: first.remaining,
+                payload_max,
+                expects_continue: head.expects_continue && streams,
+                request_due_ms,
             };
+            let (mut upload, download) = course.directions();
             let mut converse = Converse {
                 download,
                 chain: self.chain,
@@ -390,8 +340,7 @@ impl<'a> Caller<'_, '_, 'a> {
             }
         }
         let now = Instant::now();
-        self.facts.endpoint_ns = Some((now - called).as_nanos() as u64);
-        let ttfb_ns = self.facts.ttfb_ns.unwrap_or_default();
+        self.facts.endpoint_ns = Some((now - reached.called).as_nanos() as u64);
         match ended {
             Either::Second(Ended::Next {
                 next,
@@ -400,10 +349,8 @@ impl<'a> Caller<'_, '_, 'a> {
             }) => {
                 // A body that was on its way is not waited for any more.
                 self.connection.deadline.clear();
-                shard.stats.upstream_time_ns_sum.add(ttfb_ns);
-                if reusable && shared.uploaded.get() {
-                    shard.upstreams.release(upstream, &shard.buffers, large);
-                }
+                let reusable = reusable && shared.uploaded.get();
+                reached.release(shard, self.facts, reusable, large);
                 Attempted::Called(Called::Next(next))
             }
             Either::Second(Ended::Relayed(DownloadEnd::Complete {
@@ -412,10 +359,7 @@ impl<'a> Caller<'_, '_, 'a> {
                 large,
             })) => {
                 self.facts.ended = Some(now);
-                shard.stats.upstream_time_ns_sum.add(ttfb_ns);
-                if reusable {
-                    shard.upstreams.release(upstream, &shard.buffers, large);
-                }
+                reached.release(shard, self.facts, reusable, large);
                 Attempted::Called(Called::Over(if keep_alive && shared.uploaded.get() {
                     After::KeepAlive
                 } else {
@@ -429,7 +373,8 @@ impl<'a> Caller<'_, '_, 'a> {
                         self.chain, fault,
                     )));
                 }
-                self.failed(fault, reused && repeatable && shared.uploaded.get())
+                let may_repeat = reached.reused && repeatable && shared.uploaded.get();
+                self.failed(fault, may_repeat)
             }
             Either::Second(Ended::Relayed(DownloadEnd::CutShort(fault))) => {
                 shard.stats.upstream_errors.add(1);

@@ -9,7 +9,7 @@ use turnpike_core::need::{Answer, Need};
 use super::head::{self, Announced};
 use super::{Chain, Context};
 use crate::buffer::BufferPool;
-use crate::connection::relay::{Download, DownloadEnd, NotCollected, Piece};
+use crate::connection::relay::{Begun, Coming, Download, DownloadEnd, NotCollected};
 use crate::connection::rewrite::{ClientFraming, Identity};
 use crate::upstream::Fault;
 
@@ -61,10 +61,11 @@ impl Converse<'_, '_, '_> {
                 large: BufferPool::is_large(received),
             };
         }
+        let mut coming = Coming::Untouched(piece, head_end);
         loop {
             if !chain.exchange.response.body.is_streaming() {
                 // Something else takes the place of the body: what is left of it ends with its connection.
-                return self.leave(next, piece, received);
+                return self.leave(next, coming, received);
             }
             let method = self.context.head.method;
             next = match next {
@@ -74,19 +75,37 @@ impl Converse<'_, '_, '_> {
                     chain.exchange.response.body = Body::None;
                     Next::Respond
                 }
-                Next::Respond => return Ended::Relayed(self.stream(piece, head_end).await),
-                Next::Call => return self.leave(next, piece, received),
-                Next::Await(Need::ResponseBody) => {
-                    let limit = self.context.settings.body_bytes_max;
+                Next::Respond => {
+                    return Ended::Relayed(match self.begin(coming) {
+                        Ok((out, mut begun, keep_alive)) => {
+                            self.download.relay(out, &mut begun, keep_alive).await
+                        }
+                        Err(end) => end,
+                    });
+                }
+                Next::Call => return self.leave(next, coming, received),
+                Next::Await(need @ (Need::ResponseBody | Need::SmallResponseBody { .. })) => {
+                    let allowed = self.context.settings.body_bytes_max;
+                    let (limit, is_wish) = match need {
+                        Need::SmallResponseBody { bytes_max } => (bytes_max.min(allowed), true),
+                        _ => (allowed, false),
+                    };
                     let due_ms = chain.due_ms();
-                    let collected = Box::pin(download.collect(piece, head_end, limit, due_ms));
+                    let collected = Box::pin(download.collect(coming, limit, due_ms));
                     let (next, reusable) = match collected.await {
                         Ok((bytes, reusable)) => {
                             received += bytes.len() as u64;
                             chain.exchange.response.body = Body::Buffered(bytes);
                             (chain.answer(Answer::Done), reusable)
                         }
-                        Err(NotCollected::TooLarge) => {
+                        Err(NotCollected::TooLarge(rest)) if is_wish => {
+                            chain.shard.stats.bodies_not_kept.add(1);
+                            coming = rest;
+                            next = chain.answer(Answer::Done);
+                            continue;
+                        }
+                        Err(NotCollected::TooLarge(rest)) => {
+                            download.discard(rest);
                             (chain.answer(Answer::TooLarge(limit as u64)), false)
                         }
                         Err(NotCollected::Failed(fault)) => (give_up(chain, fault), false),
@@ -109,8 +128,8 @@ impl Converse<'_, '_, '_> {
         }
     }
 
-    fn leave(&self, next: Next, piece: Piece, received: u64) -> Ended {
-        self.download.shard.buffers.put(piece.buffer);
+    fn leave(&self, next: Next, coming: Coming, received: u64) -> Ended {
+        self.download.discard(coming);
         Ended::Next {
             next,
             reusable: false,
@@ -118,8 +137,8 @@ impl Converse<'_, '_, '_> {
         }
     }
 
-    /// Writes the head that the chain made and relays the backend's body.
-    async fn stream(&mut self, piece: Piece, head_end: usize) -> DownloadEnd {
+    /// The head that the chain made, the backend's body as it goes behind it, and whether the client's connection is kept.
+    fn begin(&mut self, coming: Coming) -> Result<(Vec<u8>, Begun, bool), DownloadEnd> {
         let download = &mut self.download;
         let response = &self.chain.exchange.response;
         let (_, version) = (download.request.0, download.request.1);
@@ -136,9 +155,8 @@ impl Converse<'_, '_, '_> {
             keep_alive,
         );
         download.facts.status = head::status(response);
-        download
-            .relay(out, piece, head_end, framing, keep_alive)
-            .await
+        let begun = download.begin(coming, framing, &mut out)?;
+        Ok((out, begun, keep_alive))
     }
 }
 

@@ -126,7 +126,9 @@ impl<'a> Chain<'a> {
                 Some(waiting) => within(self.shard, due_ms, pin!(waiting.answer())).await,
                 None => Some(Answer::Refused),
             },
-            Need::RequestBody | Need::ResponseBody => Some(Answer::Done),
+            Need::RequestBody | Need::ResponseBody | Need::SmallResponseBody { .. } => {
+                Some(Answer::Done)
+            }
         };
         match met {
             Some(answer) => self.answer(answer),

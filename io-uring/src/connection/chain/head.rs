@@ -6,6 +6,7 @@ use turnpike_core::http::{
     Known, Method, RequestBody, ResponseBody, Version, is_host_and_port, reason_phrase,
     write_field, write_status_line,
 };
+use turnpike_core::redirect;
 
 use crate::connection::reply::write_persistence;
 use crate::connection::rewrite::{Identity, Kept, overrides, write_length};
@@ -32,13 +33,23 @@ pub(super) fn write_backend_head(
 ) {
     let Outgoing { endpoint, .. } = *outgoing;
     let request = &exchange.request;
+    // What is the endpoint's own (credentials, the name by which it is asked) stays with it, too.
+    let is_abroad = exchange
+        .redirect
+        .as_ref()
+        .is_some_and(|redirect| redirect.crosses_origins);
+    let left_behind = match exchange.redirect {
+        Some(_) => redirect::left_behind(is_abroad),
+        None => &[],
+    };
     out.extend_from_slice(outgoing.method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(outgoing.target);
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    if !overrides(endpoint, b"host") {
+    if is_abroad || !overrides(endpoint, b"host") {
         let changed = request.host_changed && !exchange.api.engine.is_v2();
-        let own = (changed || endpoint.propagate_client_host)
+        let own = !is_abroad
+            && (changed || endpoint.propagate_client_host)
             && is_host_and_port(request.host.as_bytes());
         let host = if own {
             &request.host
@@ -67,6 +78,9 @@ pub(super) fn write_backend_head(
         if !endpoint.headers.is_empty() && overrides(endpoint, field.name) {
             continue;
         }
+        if is_among(left_behind, field.name) {
+            continue;
+        }
         write_field(out, field.name, field.value);
     }
     match outgoing.framing {
@@ -75,9 +89,18 @@ pub(super) fn write_backend_head(
         RequestBody::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
     for (name, value) in &endpoint.headers {
-        write_field(out, name.as_bytes(), value.as_bytes());
+        if !is_abroad || !is_among(left_behind, name.as_bytes()) {
+            write_field(out, name.as_bytes(), value.as_bytes());
+        }
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Whether a header field's name is one of these.
+fn is_among(names: &[&str], name: &[u8]) -> bool {
+    names
+        .iter()
+        .any(|among| name.eq_ignore_ascii_case(among.as_bytes()))
 }
 
 /// What the head tells the client of the body.

@@ -92,7 +92,9 @@ pub(super) async fn serve(
                     Err(end) => break end,
                 }
             }
-            Next::Await(Need::RequestBody | Need::ResponseBody) => {
+            Next::Await(
+                Need::RequestBody | Need::ResponseBody | Need::SmallResponseBody { .. },
+            ) => {
                 // A response body that streams is read inside its call; here it is none, or lost with its connection.
                 if chain.exchange.response.body.is_streaming() {
                     chain.exchange.response.body = Body::None;

@@ -7,6 +7,7 @@ use super::close_chunk;
 use crate::connection::rewrite::ClientFraming;
 
 /// Bytes of a response as they lie in a buffer.
+#[derive(Default)]
 pub(in crate::connection) struct Piece {
     pub(in crate::connection) buffer: Vec<u8>,
     pub(in crate::connection) start: usize,
@@ -103,6 +104,11 @@ impl Body {
         piece.buffer.truncate(piece.start);
         self.reframe(piece, 0, true);
         Some(Progress::Done { surplus: false })
+    }
+
+    /// From the next piece on, the client gets this framing.
+    pub(super) fn reframe_as(&mut self, framing: ClientFraming) {
+        self.framing = framing;
     }
 
     fn reframe(&self, piece: &mut Piece, payload: usize, last: bool) {

@@ -3,6 +3,7 @@
 use std::io;
 
 use turnpike_core::definition::Connector;
+use turnpike_core::http::chunked::{CHUNK_END, LAST_CHUNK};
 use turnpike_core::http::{
     HeadScanner, Method, ResponseBody, ResponseError, ResponseHead, Scan, Version,
 };
@@ -60,10 +61,52 @@ pub(in crate::connection) enum DownloadEnd {
 
 /// Why a response body is not in memory.
 pub(in crate::connection) enum NotCollected {
-    /// It is larger than the limit.
-    TooLarge,
+    /// It is larger than the limit; it can still be relayed.
+    TooLarge(Coming),
     /// The backend failed in its middle.
     Failed(Fault),
+}
+
+/// A response body on its way: what is here of it.
+pub(in crate::connection) enum Coming {
+    /// As it came with the head: it begins at this place of the piece.
+    Untouched(Piece, usize),
+    /// Partly in memory.
+    Begun(Box<Begun>),
+}
+
+/// A body of which something was taken.
+pub(in crate::connection) struct Begun {
+    /// What is to be passed on next.
+    piece: Piece,
+    /// Its payload up to there, when it is collected.
+    collected: Vec<u8>,
+    body: Body,
+    progress: Progress,
+    /// Bytes of the response so far.
+    received: u64,
+}
+
+impl Begun {
+    /// Turns what was collected into the first piece for a client with this framing. `out` is the head that goes before it.
+    fn resume(mut self, framing: ClientFraming, out: &mut Vec<u8>) -> Self {
+        let mut buffer = std::mem::take(&mut self.collected);
+        if framing == ClientFraming::Chunked {
+            // One chunk, whose size goes with the head: there is no room for it before the bytes.
+            out.extend_from_slice(format!("{:x}\r\n", buffer.len()).as_bytes());
+            buffer.extend_from_slice(CHUNK_END);
+            if matches!(self.progress, Progress::Done { .. }) {
+                buffer.extend_from_slice(LAST_CHUNK);
+            }
+        }
+        self.body.reframe_as(framing);
+        self.piece = Piece {
+            start: 0,
+            end: buffer.len(),
+            buffer,
+        };
+        self
+    }
 }
 
 impl Download<'_> {
@@ -84,7 +127,10 @@ impl Download<'_> {
             self.identity,
             keep_alive,
         );
-        self.relay(out, piece, head_end, framing, keep_alive).await
+        match self.begin(Coming::Untouched(piece, head_end), framing, &mut out) {
+            Ok(mut begun) => self.relay(out, &mut begun, keep_alive).await,
+            Err(end) => end,
+        }
     }
 
     /// Whether the client's connection may carry another request after a response that is begun now.
@@ -95,102 +141,100 @@ impl Download<'_> {
             && !self.shard.is_draining()
     }
 
-    /// Writes the head in `out` and relays the body, which begins at `head_end` of the piece.
+    /// Prepares a body for a client with this framing. `out` is the head that goes before it.
+    pub(in crate::connection) fn begin(
+        &self,
+        coming: Coming,
+        framing: ClientFraming,
+        out: &mut Vec<u8>,
+    ) -> Result<Begun, DownloadEnd> {
+        match coming {
+            Coming::Untouched(piece, head_end) => {
+                self.take_first(piece, head_end, framing).map_err(|fault| {
+                    self.shard.buffers.put(std::mem::take(out));
+                    DownloadEnd::Failed(fault)
+                })
+            }
+            Coming::Begun(begun) => Ok(begun.resume(framing, out)),
+        }
+    }
+
+    /// Writes the head in `out` and relays the body.
     pub(in crate::connection) async fn relay(
         &mut self,
         out: Vec<u8>,
-        mut piece: Piece,
-        head_end: usize,
-        framing: ClientFraming,
+        begun: &mut Begun,
         keep_alive: bool,
     ) -> DownloadEnd {
         self.shared.answered.set(true);
-        piece.start = head_end;
-        let mut body = Body::new(self.head.body, framing);
-        let mut received = (piece.end - HEADROOM) as u64;
+        self.facts.response_body_bytes = begun.body.payload;
         // The first piece of the body leaves together with the head, the others as they come.
-        let mut progress = match body.take(&mut piece) {
-            Ok(progress) => progress,
-            Err(error) => {
-                self.shard.buffers.put(out);
-                self.shard.buffers.put(piece.buffer);
-                self.shared.answered.set(false);
-                return DownloadEnd::Failed(Fault::Malformed(error));
-            }
-        };
-        self.facts.response_body_bytes = body.payload;
-        if let Err(end) = self.write_with_head(out, &mut piece).await {
+        if let Err(end) = self.write_with_head(out, &mut begun.piece).await {
             return end;
         }
-        while matches!(progress, Progress::More) {
-            progress = match self
-                .next_piece(&mut piece, &mut body, &mut received, u64::MAX)
-                .await
-            {
-                Ok(progress) => progress,
-                Err(fault) => return DownloadEnd::CutShort(fault),
-            };
-            self.facts.response_body_bytes = body.payload;
-            if let Err(end) = self.write(&mut piece).await {
+        while matches!(begun.progress, Progress::More) {
+            if let Err(fault) = self.next_piece(begun, u64::MAX).await {
+                return DownloadEnd::CutShort(fault);
+            }
+            self.facts.response_body_bytes = begun.body.payload;
+            if let Err(end) = self.write(&mut begun.piece).await {
                 return end;
             }
         }
         self.upstream_deadline.clear();
-        self.shard.buffers.put(piece.buffer);
-        let surplus = matches!(progress, Progress::Done { surplus: true });
+        self.shard
+            .buffers
+            .put(std::mem::take(&mut begun.piece.buffer));
+        let surplus = matches!(begun.progress, Progress::Done { surplus: true });
         DownloadEnd::Complete {
             keep_alive,
             reusable: self.is_reusable(surplus),
-            large: BufferPool::is_large(received),
+            large: BufferPool::is_large(begun.received),
         }
     }
 
-    /// Reads the whole body, which begins at `head_end` of the piece, into memory: `limit` bytes at most, until `due_ms`. Also says whether
-    /// the backend's connection may be used again.
+    /// Reads the whole body into memory: `limit` bytes at most, until `due_ms`. Also says whether the backend's connection may be used again.
     pub(in crate::connection) async fn collect(
         &mut self,
-        mut piece: Piece,
-        head_end: usize,
+        coming: Coming,
         limit: usize,
         due_ms: u64,
     ) -> Result<(Vec<u8>, bool), NotCollected> {
+        if matches!(self.head.body, ResponseBody::Length(length) if length > limit as u64) {
+            return Err(NotCollected::TooLarge(coming));
+        }
+        let mut begun = match coming {
+            // A framing that adds nothing: the payload stays as it is.
+            Coming::Untouched(piece, head_end) => self
+                .take_first(piece, head_end, ClientFraming::Length)
+                .map_err(NotCollected::Failed)?,
+            Coming::Begun(begun) => *begun,
+        };
         let expected = match self.head.body {
-            ResponseBody::Length(length) if length > limit as u64 => {
-                self.shard.buffers.put(piece.buffer);
-                return Err(NotCollected::TooLarge);
-            }
             ResponseBody::Length(length) => length as usize,
-            _ => piece.end - head_end,
+            _ => begun.piece.end - begun.piece.start,
         };
-        let mut bytes = Vec::with_capacity(expected.min(LARGE_BYTES));
-        piece.start = head_end;
-        // A framing that adds nothing: the payload stays as it is.
-        let mut body = Body::new(self.head.body, ClientFraming::Length);
-        let mut received = (piece.end - HEADROOM) as u64;
-        let mut progress = match body.take(&mut piece) {
-            Ok(progress) => progress,
-            Err(error) => {
-                self.shard.buffers.put(piece.buffer);
-                return Err(NotCollected::Failed(Fault::Malformed(error)));
-            }
-        };
+        // What a backend announces is not believed before it comes.
+        begun.collected.reserve(expected.min(LARGE_BYTES));
         loop {
+            let piece = &mut begun.piece;
             let payload = &piece.buffer[piece.start..piece.end];
-            if bytes.len() + payload.len() > limit {
-                self.shard.buffers.put(piece.buffer);
-                return Err(NotCollected::TooLarge);
-            }
-            bytes.extend_from_slice(payload);
-            if let Progress::Done { surplus } = progress {
+            begun.collected.extend_from_slice(payload);
+            let is_too_large = begun.collected.len() > limit;
+            let is_done = matches!(begun.progress, Progress::Done { .. });
+            if is_too_large || is_done {
+                // The backend is not waited for while policies go on.
                 self.upstream_deadline.clear();
-                self.shard.buffers.put(piece.buffer);
-                return Ok((bytes, self.is_reusable(surplus)));
+                self.shard.buffers.put(std::mem::take(piece).buffer);
             }
-            progress = match self
-                .next_piece(&mut piece, &mut body, &mut received, due_ms)
-                .await
-            {
-                Ok(progress) => progress,
+            if is_too_large {
+                return Err(NotCollected::TooLarge(Coming::Begun(Box::new(begun))));
+            }
+            if let Progress::Done { surplus } = begun.progress {
+                return Ok((begun.collected, self.is_reusable(surplus)));
+            }
+            match self.next_piece(&mut begun, due_ms).await {
+                Ok(()) => {}
                 Err(_)
                     if self.upstream_deadline.has_passed()
                         && self.shard.clock.now_ms() >= due_ms =>
@@ -198,7 +242,39 @@ impl Download<'_> {
                     return Err(NotCollected::Failed(Fault::RequestTimeout));
                 }
                 Err(fault) => return Err(NotCollected::Failed(fault)),
-            };
+            }
+        }
+    }
+
+    /// Takes the first piece of a body.
+    fn take_first(
+        &self,
+        mut piece: Piece,
+        head_end: usize,
+        framing: ClientFraming,
+    ) -> Result<Begun, Fault> {
+        let received = (piece.end - HEADROOM) as u64;
+        piece.start = head_end;
+        let mut body = Body::new(self.head.body, framing);
+        match body.take(&mut piece) {
+            Ok(progress) => Ok(Begun {
+                piece,
+                collected: Vec::new(),
+                body,
+                progress,
+                received,
+            }),
+            Err(error) => {
+                self.shard.buffers.put(piece.buffer);
+                Err(Fault::Malformed(error))
+            }
+        }
+    }
+
+    /// Lets go of a body that nobody reads to its end.
+    pub(in crate::connection) fn discard(&self, coming: Coming) {
+        if let Coming::Untouched(piece, _) = coming {
+            self.shard.buffers.put(piece.buffer);
         }
     }
 
@@ -212,14 +288,8 @@ impl Download<'_> {
     }
 
     /// Reads the next piece of the body in place of the last one. The backend may be silent for its idle time-out, and until `due_ms`.
-    async fn next_piece(
-        &mut self,
-        piece: &mut Piece,
-        body: &mut Body,
-        received: &mut u64,
-        due_ms: u64,
-    ) -> Result<Progress, Fault> {
-        let mut buffer = std::mem::take(&mut piece.buffer);
+    async fn next_piece(&mut self, begun: &mut Begun, due_ms: u64) -> Result<(), Fault> {
+        let mut buffer = std::mem::take(&mut begun.piece.buffer);
         if buffer.capacity() != LARGE_BYTES {
             self.shard.buffers.put(buffer);
             buffer = self.shard.buffers.large();
@@ -235,7 +305,7 @@ impl Download<'_> {
         let count = match result {
             Ok(count) => {
                 self.shard.stats.upstream_bytes_read.add(count as u64);
-                *received += count as u64;
+                begun.received += count as u64;
                 count
             }
             Err(error) => {
@@ -243,24 +313,29 @@ impl Download<'_> {
                 return Err(Fault::Io(error));
             }
         };
-        *piece = Piece {
+        let mut piece = Piece {
             start: HEADROOM,
             end: HEADROOM + count,
             buffer,
         };
-        if count == 0 {
-            return match body.end(piece) {
-                Some(progress) if !self.upstream_deadline.has_passed() => Ok(progress),
-                _ => {
-                    self.shard.buffers.put(std::mem::take(&mut piece.buffer));
-                    Err(Fault::Closed)
-                }
-            };
+        let taken = if count > 0 {
+            begun.body.take(&mut piece).map_err(Fault::Malformed)
+        } else {
+            let end = begun.body.end(&mut piece);
+            end.filter(|_| !self.upstream_deadline.has_passed())
+                .ok_or(Fault::Closed)
+        };
+        match taken {
+            Ok(progress) => {
+                begun.progress = progress;
+                begun.piece = piece;
+                Ok(())
+            }
+            Err(fault) => {
+                self.shard.buffers.put(piece.buffer);
+                Err(fault)
+            }
         }
-        body.take(piece).map_err(|error| {
-            self.shard.buffers.put(std::mem::take(&mut piece.buffer));
-            Fault::Malformed(error)
-        })
     }
 
     /// Reads up to a final response head, relaying interim ones. Returns the bytes received, and where the head ends in them.
@@ -388,12 +463,14 @@ impl Download<'_> {
         self.write(piece).await
     }
 
+    /// Writes the piece: all at once, unless it was collected and is larger than what a slow client has time for in one write.
     async fn write(&mut self, piece: &mut Piece) -> Result<(), DownloadEnd> {
-        if piece.start == piece.end {
-            return Ok(());
+        while piece.start < piece.end {
+            let end = piece.end.min(piece.start + LARGE_BYTES);
+            let buffer = std::mem::take(&mut piece.buffer);
+            piece.buffer = self.write_buffer(buffer, piece.start, end).await?;
+            piece.start = end;
         }
-        let buffer = std::mem::take(&mut piece.buffer);
-        piece.buffer = self.write_buffer(buffer, piece.start, piece.end).await?;
         Ok(())
     }
 

@@ -8,12 +8,11 @@ use std::cell::Cell;
 
 use turnpike_core::http::chunked::{CHUNK_END, LAST_CHUNK, frame};
 
-pub(super) use body::Piece;
-pub(super) use download::{Download, DownloadEnd, NotCollected};
+pub(super) use download::{Begun, Coming, Download, DownloadEnd, NotCollected};
 pub(super) use upload::{Remaining, Upload, UploadEnd, next_piece, watch};
 
 /// What both directions of an exchange tell each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shared {
     /// The request body has been sent to the backend, completely.
     pub(super) uploaded: Cell<bool>,
@@ -21,6 +20,17 @@ pub(super) struct Shared {
     pub(super) answered: Cell<bool>,
     /// Request body bytes received.
     pub(super) request_body_bytes: Cell<u64>,
+}
+
+impl Shared {
+    /// At the beginning: `payload` bytes of the request body came with its head, and left with it.
+    pub(super) fn of(remaining: &Remaining, payload: u64) -> Self {
+        Self {
+            uploaded: Cell::new(matches!(remaining, Remaining::Nothing)),
+            answered: Cell::new(false),
+            request_body_bytes: Cell::new(payload),
+        }
+    }
 }
 
 /// Frames `buffer[offset..offset + payload]`, which must be the buffer's end, as a chunk, and returns where the chunk begins. An empty payload
