@@ -8,6 +8,17 @@ use crate::settings::PolicyConfig;
 /// Settings and variables that are kept, of each kind.
 const NAMES_MAX: usize = 10_000;
 
+/// Keys of token issuers, by issuer and key id.
+const GATEWAY_KEYS: &str = "policy.jwt.issuer.";
+
+/// `<issuer>.<key id>`, also when a variable separates them by an underscore.
+fn key_name(rest: &str) -> String {
+    match rest.rsplit_once('_') {
+        Some((issuer, id)) if !rest.contains('.') => format!("{issuer}.{id}"),
+        _ => rest.to_owned(),
+    }
+}
+
 pub(super) fn policies(reader: &mut Reader<'_>) -> PolicyConfig {
     let mut settings: Vec<(String, Secret)> = Vec::new();
     // Settings that are known have their default here, too, and their own name however a variable spells it.
@@ -20,13 +31,14 @@ pub(super) fn policies(reader: &mut Reader<'_>) -> PolicyConfig {
             settings.push((row.path.to_owned(), Secret::new(text.trim())));
         }
     }
-    for rest in reader
-        .raw
-        .names_under("policy.")
-        .into_iter()
-        .take(NAMES_MAX)
-    {
-        let name = format!("policy.{rest}");
+    let keys = reader.raw.names_under(GATEWAY_KEYS);
+    let keys = keys
+        .iter()
+        .map(|rest| format!("{GATEWAY_KEYS}{}", key_name(rest)));
+    let others = reader.raw.names_under("policy.");
+    let others = others.iter().map(|rest| format!("policy.{rest}"));
+    let names: Vec<String> = keys.chain(others).take(NAMES_MAX).collect();
+    for name in names {
         if settings.iter().any(|(known, _)| *known == name) {
             continue;
         }

@@ -166,7 +166,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("policy.api-key.header", Text, "X-Gravitee-Api-Key", "Header of the API key; an empty text turns it off."),
     key("policy.api-key.param", Text, "api-key", "Query parameter of the API key; an empty text turns it off."),
     key("policy.cache.serialization", Text, "TEXT", "Form of entries in a shared cache: `TEXT` or `BINARY` as the reference before 4.0 of the policy, `FRAME` as since."),
-    open("policy.jwt.issuer.**", Secret, "…", "Keys of token issuers for `GATEWAY_KEYS`, by issuer and key id."),
+    open("policy.jwt.issuer.**", Secret, "…", "Keys of token issuers for `GATEWAY_KEYS`, by issuer and key id; of a variable without dots the part behind the last underscore is the key id."),
     key("policy.jwt.jwks.ageMax", Number(1_000, 86_400_000), "300000", "Milliseconds after which a key set is fetched again, while the old one serves. Turnpike's own."),
     open("policy.rbac.attributes.roles", Text, "user.roles", "Attribute that holds the roles of the user."),
     // Cloud.

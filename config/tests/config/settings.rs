@@ -343,6 +343,7 @@ fn policies_read_settings_by_their_full_names_and_nothing_prints_them() {
         .yaml("policy:\n  jwt: {issuer: {mine: {default: hunter2}}}\n  api-key: {param: key}\n")
         .env("gravitee_policy_http_callout_whitelist", "hunter3")
         .env("gravitee_policy_apikey_header", "X-Own")
+        .env("gravitee_policy_jwt_issuer_other_one_k1", "hunter5")
         .env("AWS_SECRET_ACCESS_KEY", "hunter4")
         .env("AWKWARD", "no")
         .config();
@@ -354,6 +355,7 @@ fn policies_read_settings_by_their_full_names_and_nothing_prints_them() {
         .collect();
     for expected in [
         ("policy.jwt.issuer.mine.default", "hunter2"),
+        ("policy.jwt.issuer.other_one.k1", "hunter5"),
         ("policy.api-key.param", "key"),
         ("policy.api-key.header", "X-Own"),
     ] {
