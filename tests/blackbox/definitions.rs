@@ -1,5 +1,6 @@
-//! Every sample definition of the contracts, unchanged, through the local Cloud Gate: deployed and answering, or refused with one
-//! reason. The table goes to `definitions-table.md` in the target folder.
+//! Every sample definition of the contracts, through the local Cloud Gate: deployed and answering, or refused with one reason. They
+//! are all delivered at once, so a sample whose id is taken by an earlier one, or whose context path lies at, above or below that of an
+//! earlier one, gets an own one; nothing else of it changes. The table goes to `definitions-table.md` in the target folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -22,75 +23,106 @@ struct Sample {
     text: String,
     /// Id, if the sample has one; else the Cloud Gate takes the file's name.
     id: String,
-    /// What it cannot share with another sample at the same time.
-    places: BTreeSet<String>,
 }
 
 fn samples(folder: &Path) -> Vec<Sample> {
-    let mut samples = Vec::new();
+    let mut files = Vec::new();
     for version in ["v2", "v4"] {
         let entries = std::fs::read_dir(folder.join(version)).expect("samples of both versions");
-        for entry in entries.flatten() {
-            let file = entry.path();
-            let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-            let name = format!("{version}-{}", stem.replace('.', "-"));
-            let text = std::fs::read_to_string(&file).expect("a sample is text");
-            let json: Value = serde_json::from_str(&text).expect("a sample is JSON");
-            let api = json.get("api").unwrap_or(&json);
-            let id = api["id"]
-                .as_str()
-                .map_or_else(|| name.clone(), str::to_owned);
-            let mut places = BTreeSet::new();
-            paths(api, &mut places);
-            samples.push(Sample {
-                file,
-                name,
-                text,
-                id,
-                places,
-            });
-        }
+        files.extend(entries.flatten().map(|entry| (version, entry.path())));
     }
-    samples.sort_by(|a, b| a.name.cmp(&b.name));
+    files.sort();
+    let mut ids = BTreeSet::new();
+    let mut places: Vec<String> = Vec::new();
+    let mut samples = Vec::new();
+    for (version, file) in files {
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        let name = format!("{version}-{}", stem.replace('.', "-"));
+        let mut text = std::fs::read_to_string(&file).expect("a sample is text");
+        let mut json: Value = serde_json::from_str(&text).expect("a sample is JSON");
+        let is_wrapped = json.get("api").is_some();
+        let api = if is_wrapped {
+            &mut json["api"]
+        } else {
+            &mut json
+        };
+        let mut id = api["id"]
+            .as_str()
+            .map_or_else(|| name.clone(), str::to_owned);
+        let is_id_new = ids.insert(id.clone());
+        if !is_id_new {
+            id.clone_from(&name);
+            api["id"] = Value::from(name.as_str());
+        }
+        let own: Vec<String> = paths(api).iter().map(|path| normalised(path)).collect();
+        let is_place_new = !own
+            .iter()
+            .any(|path| places.iter().any(|taken| overlap(path, taken)));
+        if is_place_new {
+            places.extend(own);
+        }
+        if !is_place_new {
+            for path in paths(api) {
+                *path = format!("/{name}{path}");
+            }
+        }
+        if !(is_id_new && is_place_new) {
+            text = json.to_string();
+        }
+        samples.push(Sample {
+            file,
+            name,
+            text,
+            id,
+        });
+    }
     samples
 }
 
-/// Every text under a member called `path`, `context_path` or `contextPath`, slashes normalised.
-fn paths(value: &Value, into: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(members) => {
-            for (name, member) in members {
-                if let (true, Some(path)) = (
-                    ["path", "context_path", "contextPath"].contains(&name.as_str()),
-                    member.as_str(),
-                ) {
-                    let parts: Vec<&str> =
-                        path.split('/').filter(|part| !part.is_empty()).collect();
-                    into.insert(parts.join("/"));
+/// The context paths of an API, wherever either version writes them.
+fn paths(api: &mut Value) -> Vec<&mut String> {
+    let mut holders = Vec::new();
+    let mut paths = Vec::new();
+    for (name, member) in api.as_object_mut().into_iter().flatten() {
+        match (name.as_str(), member) {
+            ("listeners", Value::Array(listeners)) => holders.extend(
+                listeners
+                    .iter_mut()
+                    .filter_map(|listener| listener.get_mut("paths")),
+            ),
+            ("proxy", Value::Object(proxy)) => {
+                for (name, member) in proxy {
+                    match (name.as_str(), member) {
+                        ("context_path", Value::String(path)) => paths.push(path),
+                        ("virtual_hosts", hosts) => holders.push(hosts),
+                        _ => {}
+                    }
                 }
-                paths(member, into);
             }
+            _ => {}
         }
-        Value::Array(items) => items.iter().for_each(|item| paths(item, into)),
-        _ => {}
     }
+    for place in holders
+        .into_iter()
+        .filter_map(Value::as_array_mut)
+        .flatten()
+    {
+        if let Some(Value::String(path)) = place.get_mut("path") {
+            paths.push(path);
+        }
+    }
+    paths
 }
 
-/// As few groups as a first fit gives in which no two samples share an id or a path.
-fn groups(samples: Vec<Sample>) -> Vec<Vec<Sample>> {
-    let mut groups: Vec<Vec<Sample>> = Vec::new();
-    for sample in samples {
-        let free = groups.iter_mut().find(|group| {
-            group
-                .iter()
-                .all(|other| other.id != sample.id && other.places.is_disjoint(&sample.places))
-        });
-        match free {
-            Some(group) => group.push(sample),
-            None => groups.push(vec![sample]),
-        }
-    }
-    groups
+/// A path with a slash behind each segment and nowhere else.
+fn normalised(path: &str) -> String {
+    let segments = path.split('/').filter(|segment| !segment.is_empty());
+    segments.flat_map(|segment| [segment, "/"]).collect()
+}
+
+/// Whether requests for one could be answered by the other.
+fn overlap(a: &str, b: &str) -> bool {
+    a.starts_with(b) || b.starts_with(a)
 }
 
 #[derive(Debug)]
@@ -116,35 +148,34 @@ fn every_sample_definition_is_deployed_and_answers_or_is_refused_with_a_reason()
         .on_server("second")
         .set("services.sync.delay", "100")
         .ready();
-    let mut outcomes = BTreeMap::new();
-    for group in groups(samples(&folder)) {
-        for sample in &group {
-            gate.put(&format!("{}.json", sample.name), &sample.text);
-        }
-        let started = Instant::now();
-        let mut open: Vec<&Sample> = group.iter().collect();
-        while !open.is_empty() && started.elapsed() < Duration::from_secs(15) {
-            open.retain(|sample| match outcome(&gateway, &mut gate, sample) {
-                Some(outcome) => {
-                    outcomes.insert(sample.name.clone(), (sample.file.clone(), outcome));
-                    false
-                }
-                None => true,
-            });
-            pause(Duration::from_millis(50));
-        }
-        for sample in open {
-            outcomes.insert(sample.name.clone(), (sample.file.clone(), Outcome::Lost));
-        }
-        for sample in &group {
-            gate.remove(&format!("{}.json", sample.name));
-        }
-        until("everything is undeployed", PATIENCE, || {
-            assert!(gateway.process.exited().is_none(), "the gateway ended");
-            let none = |path: &str| gateway.node(path).as_array().is_some_and(Vec::is_empty);
-            (none("/apis") && none("/apis?state=refused")).then_some(())
-        });
+    let samples = samples(&folder);
+    for sample in &samples {
+        gate.put(&format!("{}.json", sample.name), &sample.text);
     }
+    let mut outcomes = BTreeMap::new();
+    let started = Instant::now();
+    while outcomes.len() < samples.len() && started.elapsed() < PATIENCE {
+        let refused = gateway.node("/apis?state=refused");
+        let log = gate.process().output();
+        for sample in &samples {
+            if !outcomes.contains_key(&sample.name)
+                && let Some(outcome) = outcome(&gateway, &refused, &log, sample)
+            {
+                outcomes.insert(sample.name.clone(), (sample.file.clone(), outcome));
+            }
+        }
+        pause(Duration::from_millis(50));
+    }
+    for sample in &samples {
+        let lost = (sample.file.clone(), Outcome::Lost);
+        outcomes.entry(sample.name.clone()).or_insert(lost);
+        gate.remove(&format!("{}.json", sample.name));
+    }
+    until("everything is undeployed", PATIENCE, || {
+        assert!(gateway.process.exited().is_none(), "the gateway ended");
+        let none = |path: &str| gateway.node(path).as_array().is_some_and(Vec::is_empty);
+        (none("/apis") && none("/apis?state=refused")).then_some(())
+    });
 
     write_table(&outcomes);
     let mut wrong = Vec::new();
@@ -159,16 +190,18 @@ fn every_sample_definition_is_deployed_and_answers_or_is_refused_with_a_reason()
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn outcome(gateway: &Gateway, gate: &mut CloudGate, sample: &Sample) -> Option<Outcome> {
-    if let Some(reason) = gateway.refusal(&sample.id) {
-        return Some(Outcome::Refused(reason));
+/// What became of a sample; `None` when nothing did yet.
+fn outcome(gateway: &Gateway, refused: &Value, log: &str, sample: &Sample) -> Option<Outcome> {
+    let mut refused = refused.as_array().into_iter().flatten();
+    if let Some(refused) = refused.find(|refused| refused["id"] == sample.id.as_str()) {
+        let reason = refused["reason"].as_str().unwrap_or_default();
+        return Some(Outcome::Refused(reason.to_owned()));
     }
     let response = gateway.try_node(&format!("/apis/{}", sample.id))?;
     if response.status == 200 {
-        return Some(Outcome::Deployed(answers(gateway, &response.json())));
+        return answers(gateway, &response.json()).map(Outcome::Deployed);
     }
     let file = format!("{}.json", sample.name);
-    let log = gate.process().output();
     let line = log
         .lines()
         .find(|line| line.contains(&file) && (line.contains("WARN") || line.contains("ERROR")))?;
@@ -178,8 +211,8 @@ fn outcome(gateway: &Gateway, gate: &mut CloudGate, sample: &Sample) -> Option<O
     ))
 }
 
-/// What the deployed API answers under each of its paths; empty when one of them is not answered by it.
-fn answers(gateway: &Gateway, api: &Value) -> Vec<(String, u16)> {
+/// What the deployed API answers under each of its paths; `None` while one of them is not answered by it.
+fn answers(gateway: &Gateway, api: &Value) -> Option<Vec<(String, u16)>> {
     let mut answers = Vec::new();
     for listener in api["listeners"].as_array().into_iter().flatten() {
         let host = listener["host"].as_str().unwrap_or("localhost");
@@ -187,11 +220,11 @@ fn answers(gateway: &Gateway, api: &Value) -> Vec<(String, u16)> {
         let sent = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         let response: Response = Client::open(gateway.port).send(sent.as_bytes()).response();
         if response.text() == NOT_FOUND {
-            return Vec::new();
+            return None;
         }
         answers.push((format!("{host}{path}"), response.status));
     }
-    answers
+    Some(answers)
 }
 
 fn write_table(outcomes: &BTreeMap<String, (PathBuf, Outcome)>) {

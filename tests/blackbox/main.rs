@@ -37,6 +37,7 @@ mod policy_selection;
 mod policy_threats;
 mod policy_tokens;
 mod policy_traffic;
+mod policy_values;
 mod policy_wrappers;
 mod quota_exact;
 mod quota_faults;

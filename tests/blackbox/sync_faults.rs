@@ -196,9 +196,29 @@ fn definitions_that_cannot_be_served_are_refused_by_name_and_the_others_are_serv
     plane.deploy_text(
         "good",
         true,
-        &good.with(|it| it["listeners"] = json!({})).to_string(),
+        &good
+            .clone()
+            .with(|it| it["listeners"] = json!({}))
+            .to_string(),
     );
     gateway.until("refusing the update", |gateway| gateway.refusal("good"));
+    assert_eq!(fetch(gateway.port, "/good/x").status, 200);
+    // So does one whose policy does not take its configuration, and the refusal says where that stands.
+    let misconfigured = good.request("mock", json!([{ "status": 204 }]));
+    plane.deploy(&misconfigured);
+    let reason = gateway.until("refusing the policy", |gateway| {
+        let reason = gateway.refusal("good")?;
+        reason.contains("mock").then_some(reason)
+    });
+    for named in [
+        "flows[0].request[0].configuration: the policy \"mock\" cannot",
+        "found an array",
+        "step \"mock\" of the request phase, flow \"all\"",
+        "API \"good\"",
+        "(hint: ",
+    ] {
+        assert!(reason.contains(named), "{named}: {reason}");
+    }
     assert_eq!(fetch(gateway.port, "/good/x").status, 200);
     // A corrected one is served, and no refusal stays.
     plane.deploy(&v4("balancer", "/balancer", &target));

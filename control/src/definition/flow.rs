@@ -8,11 +8,12 @@ use turnpike_core::definition::Engine;
 use turnpike_core::el::Template;
 use turnpike_core::flow::{Flow, FlowMode, FlowPath, FlowSet, Methods, PathOperator, Step};
 use turnpike_core::http::Method;
-use turnpike_core::policy::{Builder, ConfigError, Phase, registry};
+use turnpike_core::policy::registry::{self, Entry};
+use turnpike_core::policy::{Builder, ConfigError, Phase};
 
 use super::Scope;
 use super::group::Group;
-use super::reader::{Node, quote};
+use super::reader::{Node, kind, quote};
 use super::refusal::{Refusal, RefusalKind};
 
 /// Policy id of a step that stands for the steps of a shared policy group.
@@ -26,6 +27,9 @@ const FLOWS_MAX: usize = 5_000;
 
 /// Enabled steps of one API or organization, those of shared policy groups counted wherever they are taken in.
 const STEPS_MAX: usize = 20_000;
+
+/// Characters of what a policy says against its configuration: it may repeat a whole member.
+const COMPLAINT_CHARS_MAX: usize = 500;
 
 /// How flows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,27 @@ struct Place<'p> {
     owner: &'p str,
     flow: &'p str,
     phase: Phase,
+}
+
+impl Place<'_> {
+    /// Everything that an operator needs to find a step (contract policies 12.3).
+    fn of_step(&self, name: &str, scope: &Scope<'_>) -> String {
+        let phase = match self.phase {
+            Phase::Request => "request",
+            Phase::Response => "response",
+        };
+        let mut text = format!(
+            "step {} of the {phase} phase, flow {}, {}",
+            quote(name),
+            quote(self.flow),
+            self.owner
+        );
+        if !scope.title.is_empty() {
+            text.push_str(" of ");
+            text.push_str(&scope.title);
+        }
+        text
+    }
 }
 
 /// The mode of a name such as `best-match` or `BEST_MATCH`; any other name is the default.
@@ -280,7 +305,13 @@ fn step(
     count(&mut scope.steps, STEPS_MAX, node, "steps")?;
     let name = node.text("name")?.unwrap_or_default();
     let Some(id) = node.filled_text("policy")? else {
-        return Err(node.refuse_member("policy", "expected the id of a policy, found nothing"));
+        let reason = format!(
+            "expected the id of a policy, found nothing ({})",
+            place.of_step(&name, scope)
+        );
+        return Err(node
+            .refuse_member("policy", reason)
+            .hint("`turnpike policies` lists the ids"));
     };
     let Some((index, entry)) = registry::find(&id) else {
         return Err(unknown(node, &id, &name, place, scope));
@@ -288,15 +319,16 @@ fn step(
     if !entry.phases.contains(place.phase) {
         return Ok(None);
     }
-    let configuration = configuration(node, "configuration")?;
+    let unusable_here = |refusal| misconfigured(entry, refusal, &place.of_step(&name, scope));
+    let configuration = step_configuration(node).map_err(unusable_here)?;
     let builder = Builder {
         configuration: &configuration,
         legacy_engine: scope.engine == Engine::V2Legacy,
         resources: &scope.resources,
         gateway: &scope.context.gateway,
     };
-    let policy =
-        (entry.build)(&builder).map_err(|error| unusable(&node.path_of("configuration"), error))?;
+    let policy = (entry.build)(&builder)
+        .map_err(|error| unusable_here(unusable(&node.path_of("configuration"), error)))?;
     let mut conditions = outer.to_vec();
     conditions.extend(condition(node, "condition")?);
     Ok(Some(Step::new(
@@ -308,27 +340,55 @@ fn step(
     )))
 }
 
-/// Everything that an operator needs to find the step (contract policies 12.3).
 fn unknown(node: &Node<'_>, id: &str, name: &str, place: &Place<'_>, scope: &Scope<'_>) -> Refusal {
-    let phase = match place.phase {
-        Phase::Request => "request",
-        Phase::Response => "response",
-    };
-    let mut reason = format!(
-        "the policy {} is not supported: it has no native implementation here (step {} of the {phase} phase, flow {}, {}",
+    let reason = format!(
+        "the policy {} is not supported: it has no native implementation here ({})",
         quote(id),
-        quote(name),
-        quote(place.flow),
-        place.owner
+        place.of_step(name, scope)
     );
-    if !scope.title.is_empty() {
-        reason.push_str(" of ");
-        reason.push_str(&scope.title);
-    }
-    reason.push(')');
     Refusal::new(RefusalKind::Unsupported, node.path_of("policy"), reason).hint(
         "`turnpike policies` lists what there is; to serve the API without the policy, disable the step or its flow",
     )
+}
+
+/// The refusal of a step whose policy is known and does not take its configuration.
+fn misconfigured(entry: &Entry, refusal: Refusal, place: &str) -> Refusal {
+    let reason = format!(
+        "the policy {} cannot be configured like this: {} ({place})",
+        quote(entry.id),
+        one_line(&refusal.reason)
+    );
+    let members = match entry.members {
+        [] => "no member".to_owned(),
+        members => members.join(", "),
+    };
+    let hint = format!(
+        "mend the configuration, of which the policy reads {members}; to serve the API without the policy, disable the step or its flow"
+    );
+    Refusal::new(RefusalKind::Configuration, refusal.member, reason).hint(hint)
+}
+
+/// A complaint without line breaks (those about regular expressions are drawings), cut to a bounded length.
+pub(super) fn one_line(complaint: &str) -> String {
+    let words: Vec<&str> = complaint.split_whitespace().collect();
+    let mut line = words.join(" ");
+    if let Some((at, _)) = line.char_indices().nth(COMPLAINT_CHARS_MAX) {
+        line.truncate(at);
+        line.push('…');
+    }
+    line
+}
+
+/// The configuration of a step: an object or nothing, whatever the policy would make of something else.
+fn step_configuration<'a>(step: &Node<'a>) -> Result<Cow<'a, Value>, Refusal> {
+    let configuration = configuration(step, "configuration")?;
+    match &*configuration {
+        Value::Object(_) | Value::Null => Ok(configuration),
+        other => {
+            let reason = format!("expected an object or its JSON text, found {}", kind(other));
+            Err(step.refuse_member("configuration", reason))
+        }
+    }
 }
 
 /// The steps of a shared policy group in the place of the step that names it, its condition in front of each.

@@ -8,7 +8,7 @@ use turnpike_core::policy::Builder;
 use turnpike_core::security::build_plan;
 
 use super::Scope;
-use super::flow::{self, Shape, configuration, unusable};
+use super::flow::{self, Shape, configuration, one_line, unusable};
 use super::header::check_name;
 use super::plan_order::hash_map_order;
 use super::reader::{Node, quote};
@@ -214,7 +214,11 @@ fn security(plan: &Node<'_>, scope: &mut Scope<'_>) -> Result<Option<PlanSecurit
             };
             match build_plan(known, &builder) {
                 Some(Ok(security)) => Ok(Some(security)),
-                Some(Err(error)) => Err(unusable(&holder.path_of(configured), error)),
+                Some(Err(error)) => {
+                    let refusal = unusable(&holder.path_of(configured), error);
+                    let name = plan.text("name")?.unwrap_or_default();
+                    Err(misconfigured_plan(known, refusal, &name, scope))
+                }
                 None => Err(holder.unsupported(member, &format!("a plan with security `{known}`"))),
             }
         }
@@ -231,6 +235,19 @@ fn security(plan: &Node<'_>, scope: &mut Scope<'_>) -> Result<Option<PlanSecurit
             format!("expected a known plan security, found {}", quote(&written)),
         )),
     }
+}
+
+/// The refusal of a plan whose security does not take its configuration.
+fn misconfigured_plan(security: &str, refusal: Refusal, name: &str, scope: &Scope<'_>) -> Refusal {
+    let reason = format!(
+        "the policy {} cannot be configured like this: {} (plan {} of {})",
+        quote(security),
+        one_line(&refusal.reason),
+        quote(name),
+        scope.title
+    );
+    Refusal::new(refusal.kind, refusal.member, reason)
+        .hint("mend the configuration; to serve the API without the plan, close the plan")
 }
 
 fn api_key(configuration: &Node<'_>) -> Result<ApiKeyPlan, Refusal> {

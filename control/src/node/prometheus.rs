@@ -59,7 +59,7 @@ pub(super) fn render(
     gateway::latency(&mut page, &merged, &state.workers);
     gateway::workers(&mut page, &state.workers);
     gateway::policies(&mut page, &state.workers);
-    gateway::errands(&mut page, &state.errands);
+    gateway::errands(&mut page, &state.errands, &state.workers);
     gateway::gateway(&mut page, state);
     gateway::reports(&mut page, state);
     gateway::quotas(&mut page, state);

@@ -5,6 +5,7 @@ mod endpoints;
 mod flows;
 mod organizations;
 mod plans;
+mod policies;
 mod processing;
 mod refusals;
 mod samples;

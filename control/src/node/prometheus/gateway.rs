@@ -1,6 +1,5 @@
 //! Our own metrics: latency with buckets, each worker, policies and their errands, synchronisation, reports.
 
-use turnpike_core::need::link::LinkFigures;
 use turnpike_core::policy::registry::REGISTRY;
 use turnpike_core::stats::{Cell, LATENCY_BUCKETS_US, PolicyCell, WorkerStats};
 
@@ -43,6 +42,15 @@ pub(super) fn latency(page: &mut Exposition, merged: &Merged, workers: &Workers)
 
 /// Name, kind, help and value of a metric that each worker has.
 type PerWorker = (&'static str, Kind, &'static str, fn(&WorkerStats) -> u64);
+
+fn per_worker(page: &mut Exposition, workers: &Workers, families: &[PerWorker]) {
+    for (name, kind, help, value) in families {
+        page.family(name, *kind, help);
+        for (index, worker) in workers.iter().enumerate() {
+            page.value(name, &[("worker", index.to_string())], value(worker));
+        }
+    }
+}
 
 pub(super) fn workers(page: &mut Exposition, workers: &Workers) {
     let families: [PerWorker; 7] = [
@@ -89,12 +97,7 @@ pub(super) fn workers(page: &mut Exposition, workers: &Workers) {
             |w| w.bodies_not_kept.get(),
         ),
     ];
-    for (name, kind, help, value) in families {
-        page.family(name, kind, help);
-        for (index, worker) in workers.iter().enumerate() {
-            page.value(name, &[("worker", index.to_string())], value(worker));
-        }
-    }
+    per_worker(page, workers, &families);
 }
 
 /// Executions of policies. The series are those of the registry: what definitions or clients name never becomes a label.
@@ -212,7 +215,7 @@ pub(super) fn gateway(page: &mut Exposition, state: &NodeState) {
 }
 
 /// What policies wait for on the control thread.
-pub(super) fn errands(page: &mut Exposition, errands: &ErrandStats) {
+pub(super) fn errands(page: &mut Exposition, errands: &ErrandStats, workers: &Workers) {
     type PerKind = (
         &'static str,
         &'static str,
@@ -236,27 +239,30 @@ pub(super) fn errands(page: &mut Exposition, errands: &ErrandStats) {
             page.value(name, &[("kind", kind.as_str())], value(errands, kind));
         }
     }
-    type PerLink = (&'static str, Kind, &'static str, fn(&LinkFigures) -> u64);
-    let by_worker: [PerLink; 2] = [
+    let name = "gateway_errands_in_flight";
+    page.family(
+        name,
+        Kind::Gauge,
+        "Errands of a worker that are taken and not answered",
+    );
+    for (index, link) in errands.links().iter().enumerate() {
+        page.value(name, &[("worker", index.to_string())], link.in_flight());
+    }
+    let families: [PerWorker; 2] = [
         (
-            "gateway_errands_in_flight",
-            Kind::Gauge,
-            "Errands of a worker that are taken and not answered",
-            LinkFigures::in_flight,
+            "gateway_errands_sent_total",
+            Kind::Counter,
+            "Errands that a worker sent to the control thread",
+            |w| w.errands_sent.get(),
         ),
         (
             "gateway_errands_refused_total",
             Kind::Counter,
             "Errands that a worker could not send: too many were on their way",
-            LinkFigures::refused,
+            |w| w.errands_refused.get(),
         ),
     ];
-    for (name, kind, help, value) in by_worker {
-        page.family(name, kind, help);
-        for (index, link) in errands.links().iter().enumerate() {
-            page.value(name, &[("worker", index.to_string())], value(link));
-        }
-    }
+    per_worker(page, workers, &families);
 }
 
 pub(super) fn reports(page: &mut Exposition, state: &NodeState) {

@@ -11,7 +11,7 @@ use crate::node::api::tests::{TestSync, state};
 use crate::node::health::ALL_PROBES;
 
 /// Names that dashboards use (contract operations 4, "these must exist").
-const MUST_EXIST: [&str; 45] = [
+const MUST_EXIST: [&str; 46] = [
     "http_server_requests_total",
     "http_server_response_time_seconds_sum",
     "http_server_response_time_seconds_count",
@@ -52,6 +52,7 @@ const MUST_EXIST: [&str; 45] = [
     "gateway_errands_total",
     "gateway_errands_failed_total",
     "gateway_errands_in_flight",
+    "gateway_errands_sent_total",
     "gateway_errands_refused_total",
     "gateway_driver_info",
     "gateway_sync_cycles_total",
@@ -139,6 +140,9 @@ async fn page() -> (HashMap<String, String>, Vec<Sample>) {
     state.workers[1].record(Method::Post.index(), 0, 60_000_000_000, 0);
     state.workers[1].active_connections.add(3);
     state.workers[1].reports_dropped.add(9);
+    state.workers[0].errands_sent.add(12);
+    state.workers[1].errands_sent.add(30);
+    state.workers[1].errands_refused.add(4);
     for (worker, executed) in [(0, 5), (1, 2)] {
         let cell = &state.workers[worker].policies[0];
         cell.executed.add(executed);
@@ -320,6 +324,15 @@ async fn workers_are_merged_and_the_histogram_adds_up() {
         find(&samples, "gateway_errands_in_flight", &[("worker", "1")]).value,
         1.0
     );
+    for (name, worker, expected) in [
+        ("gateway_errands_sent_total", "0", 12.0),
+        ("gateway_errands_sent_total", "1", 30.0),
+        ("gateway_errands_refused_total", "0", 0.0),
+        ("gateway_errands_refused_total", "1", 4.0),
+    ] {
+        let found = find(&samples, name, &[("worker", worker)]);
+        assert_eq!(found.value, expected, "{name} of worker {worker}");
+    }
     let policy = REGISTRY[0].id;
     for (outcome, expected) in [("continued", 4.0), ("interrupted", 1.0), ("failed", 2.0)] {
         let labels = [("policy", policy), ("outcome", outcome)];
