@@ -11,8 +11,9 @@ use crate::support::control_plane::ControlPlane;
 use crate::support::definition::{Definition, v4};
 use crate::support::fleet::{limit, number, on_cluster, together};
 use crate::support::gateway::{Gateway, Start};
+use crate::support::ports;
 use crate::support::redis::{self, Cluster, Redis};
-use crate::support::wait::{PATIENCE, pause, until};
+use crate::support::wait::{PATIENCE, until};
 
 /// `ratelimit.redis.operation.timeout`, milliseconds, where something fails.
 const TIMEOUT_MS: u64 = 200;
@@ -165,27 +166,36 @@ fn two_gateways_on_a_cluster_admit_exactly_the_limit_of_every_key() {
     }
 }
 
-/// Moves a slot with one key to another node, as `redis-cli --cluster reshard` does; pauses in each state.
-fn move_slot(cluster: &Cluster, slot: &str, key: &str, from: usize, to: usize) {
+/// Moves a slot with one key to another node, as `redis-cli --cluster reshard` does; `flow` lets requests come in each state.
+fn move_slot(cluster: &Cluster, key: &str, (from, to): (usize, usize), flow: &dyn Fn()) {
+    let slot = &*cluster.slot(key);
     let set = |node: &Redis, words: &[&str]| {
         let command = [&["CLUSTER", "SETSLOT", slot], words].concat();
         assert_eq!(node.command(&command), "+OK", "{command:?}");
     };
-    let state = || pause(Duration::from_millis(100));
     let [from, to] = [from, to].map(|index| &cluster.nodes[index]);
     let [from_id, to_id] = [from, to].map(|node| node.command(&["CLUSTER", "MYID"]));
     set(to, &["IMPORTING", &from_id]);
     set(from, &["MIGRATING", &to_id]);
-    state();
+    flow();
     let port = to.port.to_string();
     let moved = from.command(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]);
     assert_eq!(moved, "+OK");
     // From here on the former owner says `ASK` …
-    state();
+    flow();
     set(to, &["NODE", &to_id]);
     set(from, &["NODE", &to_id]);
     // … and now `MOVED`.
-    state();
+    flow();
+}
+
+/// Ends the traffic, also when the test fails.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 #[test]
@@ -196,7 +206,6 @@ fn a_slot_that_moves_under_traffic_loses_no_hit_and_counts_none_twice() {
     let scene = Scene::start(2, PLENTY, &[]);
     let who = &scene.who_by_node()[0];
     let key = key("block", who);
-    let slot = scene.cluster.slot(&key);
     let failures = |scene: &Scene| {
         let of = |gateway: &Gateway| gateway.metric("gateway_ratelimit_redis_failures_total", &[]);
         scene.gateways.iter().map(of).sum::<f64>()
@@ -220,13 +229,19 @@ fn a_slot_that_moves_under_traffic_loses_no_hit_and_counts_none_twice() {
                 })
             })
             .collect();
+        let ending = Ending(&is_over);
+        let flow = || {
+            let enough = asked.load(Ordering::SeqCst) + 100;
+            until("traffic", PATIENCE, || {
+                (asked.load(Ordering::SeqCst) >= enough).then_some(())
+            });
+        };
+        flow();
         // Round and back: every node is once left and once entered.
-        for (from, to) in [(0, 1), (1, 2), (2, 0)] {
-            let before = asked.load(Ordering::SeqCst);
-            move_slot(&scene.cluster, &slot, &key, from, to);
-            assert!(asked.load(Ordering::SeqCst) > before, "traffic flows");
+        for between in [(0, 1), (1, 2), (2, 0)] {
+            move_slot(&scene.cluster, &key, between, &flow);
         }
-        is_over.store(true, Ordering::SeqCst);
+        drop(ending);
         for thread in threads {
             thread.join().expect("every hit is counted");
         }
@@ -333,7 +348,8 @@ fn a_cluster_that_does_not_let_the_gateway_in_is_told_with_the_setting_to_look_a
     if !redis::is_installed() {
         return;
     }
-    let node = Redis::start(&["cluster-enabled yes", "requirepass right"]);
+    let bus = format!("cluster-port {}", ports::free());
+    let node = Redis::start(&["cluster-enabled yes", "requirepass right", &bus]);
     let cluster = Cluster { nodes: vec![node] };
     let plane = ControlPlane::start();
     let start = on_cluster(&cluster, Start::new()).set("ratelimit.redis.password", "TOPSECRET");
