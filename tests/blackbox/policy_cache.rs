@@ -9,7 +9,7 @@ use crate::support::client::{Response, exchange, fetch, fetch_with, request};
 use crate::support::definition::{Definition, v4};
 use crate::support::gateway::Start;
 use crate::support::pattern;
-use crate::support::redis::{self, Redis};
+use crate::support::redis::{self, DATA_PASSWORD, Redis, SENTINEL_PASSWORD, Watched};
 use crate::support::server::{Answer, Asked, Server};
 use crate::support::site::Site;
 use crate::support::wait::{PATIENCE, until};
@@ -49,6 +49,8 @@ fn answer(asked: &Asked, count: u64) -> Answer {
 enum Kept {
     Memory,
     Redis(u16),
+    /// At the primary that a sentinel on this port names, with passwords for both.
+    Watched(u16),
 }
 
 impl Kept {
@@ -65,6 +67,23 @@ impl Kept {
                     "useSsl": false,
                     "timeout": 2_000,
                     "standalone": { "enabled": true, "host": "127.0.0.1", "port": port },
+                }),
+            ),
+            Self::Watched(port) => definition.resource(
+                "kept",
+                "cache-redis",
+                json!({
+                    "timeToLiveSeconds": seconds,
+                    "useSsl": false,
+                    "timeout": 2_000,
+                    "password": DATA_PASSWORD,
+                    "standalone": { "enabled": false, "host": "127.0.0.1", "port": 1 },
+                    "sentinel": {
+                        "enabled": true,
+                        "masterId": "primary",
+                        "password": SENTINEL_PASSWORD,
+                        "nodes": [{ "host": "127.0.0.1", "port": port }],
+                    },
                 }),
             ),
         }
@@ -479,4 +498,64 @@ fn a_response_that_is_too_large_to_be_stored_still_fails_as_others_do() {
         assert!(response.is_err(), "{path}");
     }
     site.reports_are_as_expected();
+}
+
+#[test]
+fn a_cache_follows_the_primary_that_sentinels_name() {
+    if !redis::is_installed() {
+        return;
+    }
+    let mut watched = Watched::start(1);
+    let caching = Caching::start(&Kept::Watched(watched.sentinels[0].port));
+    let entry = caching.hit("GET", "/usual-v4/one", &[], b"").text();
+    watched.fail_over(0);
+    // The former primary has the entry as well, but takes no new ones.
+    until("a connection to the new primary", PATIENCE, || {
+        let output = caching.site.gateway.process.output();
+        let port = watched.servers[watched.primary].port;
+        output
+            .contains(&format!("connected to Redis at 127.0.0.1:{port}"))
+            .then_some(())
+    });
+    assert_eq!(caching.get("/usual-v4/one"), entry);
+    caching.hit("GET", "/usual-v4/two", &[], b"");
+    let key = format!("gravitee:usual-v4:1:{}:0", java_hash("/usual-v4/two"));
+    let primary = &watched.servers[watched.primary];
+    assert_eq!(primary.command_as(DATA_PASSWORD, &["EXISTS", &key]), ":1");
+    let output = caching.site.gateway.process.output();
+    assert!(!output.contains(DATA_PASSWORD) && !output.contains(SENTINEL_PASSWORD));
+}
+
+#[test]
+fn a_cache_with_another_password_keeps_nothing_and_says_which_setting_to_look_at() {
+    if !redis::is_installed() {
+        return;
+    }
+    let redis = Redis::start(&["requirepass right"]);
+    let server = counting();
+    let site = Site::with(Start::new(), |_| {
+        let kept = json!({
+            "useSsl": false, "password": "TOPSECRET", "host": "127.0.0.1", "port": redis.port,
+        });
+        vec![
+            v4("some", "/some", &server.url(""))
+                .resource("kept", "cache-redis", kept)
+                .request("cache", json!({ "cacheName": "kept" })),
+        ]
+    });
+    let output = until("a connection that is refused", PATIENCE, || {
+        assert_eq!(site.fetch("/some/x").status, 200);
+        let output = site.gateway.process.output();
+        output.contains("no connection to Redis").then_some(output)
+    });
+    assert!(
+        output.contains("`username` and `password` of the resource"),
+        "{output}"
+    );
+    let before = server.asked().len();
+    for _ in 0..3 {
+        assert_eq!(site.fetch("/some/x").status, 200);
+    }
+    assert_eq!(server.asked().len(), before + 3);
+    assert!(!site.gateway.process.output().contains("TOPSECRET"));
 }

@@ -25,8 +25,8 @@ const RECOVERY: Duration = Duration::from_secs(10);
 const LIMIT: i64 = 5_000;
 
 /// A gateway with an API per error strategy and one without a limit, which must never notice.
-struct Scene {
-    gateway: Gateway,
+pub(super) struct Scene {
+    pub(super) gateway: Gateway,
     plane: ControlPlane,
     _backend: Backend,
     /// Traffic of the API without a limit.
@@ -51,7 +51,7 @@ fn definitions(backend: &Backend) -> Vec<Definition> {
 }
 
 impl Scene {
-    fn start(start: Start) -> Self {
+    pub(super) fn start(start: Start) -> Self {
         let plane = ControlPlane::start();
         let backend = Backend::start();
         for definition in definitions(&backend) {
@@ -74,7 +74,7 @@ impl Scene {
     }
 
     /// Asks, and fails the test when the answer takes longer than it may.
-    fn ask(&self, path: &str) -> Response {
+    pub(super) fn ask(&self, path: &str) -> Response {
         let mut client = Client::open(self.gateway.port);
         let asked = Instant::now();
         let response = client.send(&get(path)).response();
@@ -84,7 +84,7 @@ impl Scene {
         response
     }
 
-    fn is_counted(&self) -> bool {
+    pub(super) fn is_counted(&self) -> bool {
         let pass = self.ask("/pass");
         assert_eq!(pass.status, 200, "{}", pass.text());
         number(&pass, "X-Rate-Limit-Reset") > 0
@@ -92,7 +92,7 @@ impl Scene {
             && self.ask("/bucket").status == 200
     }
 
-    fn until_counted(&self, what: &str) {
+    pub(super) fn until_counted(&self, what: &str) {
         until(
             &format!("limits hold again after: {what}"),
             RECOVERY,
@@ -107,7 +107,7 @@ impl Scene {
     }
 
     /// While Redis is away: several at once, as each strategy says.
-    fn assert_strategies(&self, what: &str) {
+    pub(super) fn assert_strategies(&self, what: &str) {
         let (passed, blocked): (Vec<Response>, Vec<Response>) = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
                 .map(|_| {
@@ -147,7 +147,7 @@ impl Scene {
     }
 
     /// Ends the scene; nobody else noticed anything.
-    fn end(self) -> Gateway {
+    pub(super) fn end(self) -> Gateway {
         let tally = self.bystanders.stop();
         tally.assert_flawless();
         assert!(tally.answered > 0);

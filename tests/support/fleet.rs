@@ -7,7 +7,7 @@ use super::client::{Client, Response, request};
 use super::control_plane::ControlPlane;
 use super::definition::Definition;
 use super::gateway::{Gateway, Start};
-use super::redis::Redis;
+use super::redis::{Cluster, Redis};
 
 /// Connections to each gateway in a burst.
 const CONNECTIONS: usize = 8;
@@ -38,25 +38,12 @@ impl Fleet {
         for definition in definitions(&backend) {
             plane.deploy(&definition);
         }
-        let starting: Vec<Gateway> = (0..gateways)
-            .map(|_| {
-                let start =
-                    on(&redis, Start::new()).set("ratelimit.redis.operation.timeout", UNHURRIED);
-                settings
-                    .iter()
-                    .fold(start, |start, (key, value)| start.set(key, value))
-                    .control_plane(&plane)
-                    .spawn()
-            })
-            .collect();
-        let gateways = starting
-            .into_iter()
-            .map(|mut gateway| {
-                gateway.until_ready();
-                gateway.until_counting();
-                gateway
-            })
-            .collect();
+        let gateways = together(gateways, &plane, || {
+            let start = on(&redis, Start::new());
+            settings
+                .iter()
+                .fold(start, |start, (key, value)| start.set(key, value))
+        });
         Self {
             gateways,
             plane,
@@ -68,6 +55,38 @@ impl Fleet {
     pub(crate) fn ports(&self) -> Vec<u16> {
         self.gateways.iter().map(|gateway| gateway.port).collect()
     }
+}
+
+/// So many gateways that are started together and count.
+pub(crate) fn together(
+    gateways: usize,
+    plane: &ControlPlane,
+    start: impl Fn() -> Start,
+) -> Vec<Gateway> {
+    let starting: Vec<Gateway> = (0..gateways)
+        .map(|_| {
+            let start = start().or("ratelimit.redis.operation.timeout", UNHURRIED);
+            start.control_plane(plane).spawn()
+        })
+        .collect();
+    let ready = |mut gateway: Gateway| {
+        gateway.until_ready();
+        gateway.until_counting();
+        gateway
+    };
+    starting.into_iter().map(ready).collect()
+}
+
+/// Lets a gateway count in this cluster.
+pub(crate) fn on_cluster(cluster: &Cluster, start: Start) -> Start {
+    let start = start.set("ratelimit.type", "redis");
+    let nodes = cluster.nodes.iter().enumerate();
+    nodes.fold(start, |start, (index, node)| {
+        let setting = |name: &str| format!("ratelimit.redis.cluster.nodes[{index}].{name}");
+        start
+            .set(&setting("host"), "127.0.0.1")
+            .set(&setting("port"), &node.port.to_string())
+    })
 }
 
 /// Lets a gateway count in this Redis.

@@ -58,6 +58,14 @@ impl Start {
         self
     }
 
+    /// Sets a setting, unless it is set.
+    pub(crate) fn or(self, key: &str, value: &str) -> Self {
+        if self.settings.iter().any(|(found, _)| found == key) {
+            return self;
+        }
+        self.set(key, value)
+    }
+
     /// Takes a setting back.
     pub(crate) fn unset(mut self, key: &str) -> Self {
         self.settings.retain(|(found, _)| found != key);

@@ -80,10 +80,11 @@ impl Backend {
             .unwrap_or(Err(CountError::NotConnected))
     }
 
-    /// A caller gave up waiting for an operation that still runs.
-    pub(super) fn note_timeout(&self) {
-        if let Nodes::One(link) = &self.nodes {
-            link.note_timeout();
+    /// A caller gave up waiting for an operation on this key, which still runs.
+    pub(super) fn note_timeout(&self, key: &str) {
+        match &self.nodes {
+            Nodes::One(link) => link.note_timeout(),
+            Nodes::Many(cluster) => cluster.note_timeout(key),
         }
     }
 

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use redis::Value;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 use turnpike_core::quota::CountError;
 
 use super::command::Command;
 use super::connect::{Address, ConnectError, Place, Target, text};
+use super::failures::Failures;
 use super::link::Link;
 use super::within;
 
@@ -22,9 +24,14 @@ const REFRESH: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(250);
 /// One node may take this long to answer with its map.
 const NODE_MAX: Duration = Duration::from_secs(1);
+/// Redirections of one command that are followed: to the new owner of a slot, and from there while it moves on.
+const REDIRECTIONS_MAX: usize = 2;
+/// Nodes whose failures are logged together at most.
+const CAUSES_MAX: usize = 5;
 
 /// Slots from, slots to, and who has them.
 type Slots = Vec<(u16, u16, Address)>;
+type Results = Vec<Result<Value, CountError>>;
 
 #[derive(Debug)]
 struct Inner {
@@ -34,6 +41,8 @@ struct Inner {
     links: Mutex<HashMap<Address, Link>>,
     slots: Mutex<Slots>,
     refresh: Notify,
+    /// Attempts to get the map that failed.
+    log: Failures,
 }
 
 #[derive(Debug)]
@@ -61,6 +70,7 @@ impl Cluster {
             links: Mutex::default(),
             slots: Mutex::default(),
             refresh: Notify::new(),
+            log: Failures::default(),
         });
         let task = tokio::spawn(keep_map(Arc::clone(&inner)));
         Self {
@@ -84,80 +94,89 @@ impl Cluster {
         commands: &[Command],
         limit: Duration,
     ) -> Vec<Result<Value, CountError>> {
-        let mut by_node: HashMap<Option<Address>, Vec<usize>> = HashMap::new();
-        for (index, command) in commands.iter().enumerate() {
-            let node = self.inner.node_of(slot(command.key.as_bytes()));
-            by_node.entry(node).or_default().push(index);
-        }
-        let mut running = Vec::new();
-        for (node, indices) in by_node {
-            let own: Vec<Command> = indices
-                .iter()
-                .map(|index| commands[*index].clone())
-                .collect();
-            let cluster = self.clone();
-            running.push(tokio::spawn(async move {
-                let results = cluster.run_on(node, &own, limit).await;
-                indices.into_iter().zip(results).collect::<Vec<_>>()
-            }));
-        }
-        let mut results: Vec<_> = commands
+        let mut results: Results = commands
             .iter()
             .map(|_| Err(CountError::NotConnected))
             .collect();
-        for task in running {
-            for (index, result) in task.await.unwrap_or_default() {
-                results[index] = result;
+        let mut by_node: HashMap<Address, Vec<usize>> = HashMap::new();
+        for (index, command) in commands.iter().enumerate() {
+            match self.inner.node_of(&command.key) {
+                Some(node) => by_node.entry(node).or_default().push(index),
+                None => self.inner.refresh.notify_one(),
             }
+        }
+        let mut running = JoinSet::new();
+        for (node, indices) in by_node {
+            let own = chosen(commands, &indices);
+            let cluster = self.clone();
+            running.spawn(async move { (indices, cluster.run_on(node, &own, limit).await) });
+        }
+        gather(running, &mut results).await;
+        results
+    }
+
+    /// Runs commands on one node, and on those that it redirects to.
+    async fn run_on(&self, node: Address, commands: &[Command], limit: Duration) -> Results {
+        let deadline = Instant::now() + limit;
+        let mut results = self.inner.link(node.clone()).run(commands, limit).await;
+        let mut asked = vec![node; commands.len()];
+        for _ in 0..REDIRECTIONS_MAX {
+            let mut elsewhere: HashMap<(bool, Address), Vec<usize>> = HashMap::new();
+            for (index, (result, asked)) in results.iter().zip(&mut asked).enumerate() {
+                self.inner.note(result);
+                if let Some((asking, address)) = redirection(result, asked) {
+                    asked.clone_from(&address);
+                    elsewhere.entry((asking, address)).or_default().push(index);
+                }
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if elsewhere.is_empty() || left.is_zero() {
+                break;
+            }
+            let mut running = JoinSet::new();
+            for ((asking, address), indices) in elsewhere {
+                let own = chosen(commands, &indices);
+                let link = self.inner.link(address);
+                running.spawn(async move {
+                    let results = link.run_between(&own, left, asking).await;
+                    (indices, results)
+                });
+            }
+            gather(running, &mut results).await;
         }
         results
     }
 
-    async fn run_on(
-        &self,
-        node: Option<Address>,
-        commands: &[Command],
-        limit: Duration,
-    ) -> Vec<Result<Value, CountError>> {
-        let Some(node) = node else {
-            self.inner.refresh.notify_one();
-            return commands
-                .iter()
-                .map(|_| Err(CountError::NotConnected))
-                .collect();
-        };
-        let deadline = tokio::time::Instant::now() + limit;
-        let link = self.inner.link(node.clone());
-        let mut results = link.run(commands, limit).await;
-        for (index, result) in results.iter_mut().enumerate() {
-            let Err(CountError::Store(text)) = &*result else {
-                if let Err(CountError::NotConnected) = result {
-                    self.inner.refresh.notify_one();
-                }
-                continue;
-            };
-            if text.starts_with("CLUSTERDOWN") {
-                self.inner.refresh.notify_one();
-            }
-            let Some((asking, address)) = redirection(text, &node) else {
-                continue;
-            };
-            if !asking {
-                self.inner.refresh.notify_one();
-            }
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            let other = self.inner.link(address);
-            let command = std::slice::from_ref(&commands[index]);
-            if let Some(second) = other.run_between(command, left, asking).await.pop() {
-                *result = second;
-            }
+    /// An operation on this key that the caller itself did not wait for any longer counts as a time-out of its node.
+    pub(super) fn note_timeout(&self, key: &str) {
+        if let Some(node) = self.inner.node_of(key) {
+            self.inner.link(node).note_timeout();
         }
-        results
+    }
+}
+
+fn chosen(commands: &[Command], indices: &[usize]) -> Vec<Command> {
+    indices
+        .iter()
+        .map(|index| commands[*index].clone())
+        .collect()
+}
+
+/// Puts the results of all tasks where they belong.
+async fn gather(mut running: JoinSet<(Vec<usize>, Results)>, results: &mut Results) {
+    while let Some(ended) = running.join_next().await {
+        let Ok((indices, own)) = ended else { continue };
+        for (index, result) in indices.into_iter().zip(own) {
+            results[index] = result;
+        }
     }
 }
 
 /// `MOVED 3999 127.0.0.1:6381`, `ASK …`: whether it is `ASK`, and where to go. An empty host is the node that answered.
-fn redirection(text: &str, from: &Address) -> Option<(bool, Address)> {
+fn redirection(result: &Result<Value, CountError>, from: &Address) -> Option<(bool, Address)> {
+    let Err(CountError::Store(text)) = result else {
+        return None;
+    };
     let mut words = text.split(' ');
     let asking = match words.next()? {
         "MOVED" => false,
@@ -170,7 +189,22 @@ fn redirection(text: &str, from: &Address) -> Option<(bool, Address)> {
 }
 
 impl Inner {
-    fn node_of(&self, slot: u16) -> Option<Address> {
+    /// Looks whether a result says that the map of slots may be wrong.
+    fn note(&self, result: &Result<Value, CountError>) {
+        let is_doubtful = match result {
+            Err(CountError::NotConnected | CountError::Suspended) => true,
+            Err(CountError::Store(text)) => {
+                text.starts_with("MOVED") || text.starts_with("CLUSTERDOWN")
+            }
+            _ => false,
+        };
+        if is_doubtful {
+            self.refresh.notify_one();
+        }
+    }
+
+    fn node_of(&self, key: &str) -> Option<Address> {
+        let slot = slot(key.as_bytes());
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots
             .iter()
@@ -194,9 +228,11 @@ impl Inner {
         link
     }
 
+    /// Nodes to ask for the map, those first that answered lately.
     fn known(&self) -> Vec<Address> {
         let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         let mut known: Vec<Address> = links.keys().cloned().collect();
+        known.sort_by_key(|address| !links[address].is_open());
         if let Place::Cluster { nodes } = &self.target.place {
             known.extend(
                 nodes
@@ -222,6 +258,25 @@ impl Inner {
         for address in links {
             self.link(address);
         }
+    }
+
+    /// The map of the first node that tells it, or why none does.
+    async fn map(&self) -> Result<Slots, String> {
+        let mut causes = Vec::new();
+        for node in self.known() {
+            let (host, port) = node.clone();
+            match within(NODE_MAX, self.ask(node)).await {
+                Some(Ok(slots)) if !slots.is_empty() => return Ok(slots),
+                Some(Ok(_)) => causes.push(format!("{host}:{port} knows no slots")),
+                Some(Err(error)) => causes.push(error.to_string()),
+                None => causes.push(format!(
+                    "{host}:{port}: no answer within {} ms",
+                    NODE_MAX.as_millis()
+                )),
+            }
+            causes.truncate(CAUSES_MAX);
+        }
+        Err(causes.join("; "))
     }
 
     async fn ask(&self, node: Address) -> Result<Slots, ConnectError> {
@@ -263,20 +318,20 @@ fn read_slots(answer: &Value, from: &Address) -> Slots {
 
 async fn keep_map(inner: Arc<Inner>) {
     loop {
-        let mut is_known = false;
-        for node in inner.known() {
-            if let Some(Ok(slots)) = within(NODE_MAX, inner.ask(node)).await
-                && !slots.is_empty()
-            {
+        match inner.map().await {
+            Ok(slots) => {
                 inner.learn(slots);
-                is_known = true;
-                break;
+                let _ = tokio::time::timeout(REFRESH, inner.refresh.notified()).await;
             }
-        }
-        if is_known {
-            let _ = tokio::time::timeout(REFRESH, inner.refresh.notified()).await;
-        } else {
-            tracing::debug!(redis = inner.name, "no node of the cluster tells its slots");
+            Err(causes) => {
+                if let Some(number) = inner.log.note() {
+                    tracing::warn!(
+                        redis = inner.name,
+                        failures = number,
+                        "no node of the Redis cluster tells its slots: {causes}"
+                    );
+                }
+            }
         }
         // Many answers may say at the same time that the map is wrong.
         tokio::time::sleep(PAUSE).await;
@@ -322,15 +377,13 @@ mod tests {
     #[test]
     fn a_redirection_names_the_node() {
         let from: Address = ("a".into(), 1);
+        let told = |text: &str| redirection(&Err(CountError::Store(text.into())), &from);
         assert_eq!(
-            redirection("MOVED 3999 127.0.0.1:6381", &from),
+            told("MOVED 3999 127.0.0.1:6381"),
             Some((false, ("127.0.0.1".into(), 6381)))
         );
-        assert_eq!(
-            redirection("ASK 3999 :6381", &from),
-            Some((true, ("a".into(), 6381)))
-        );
-        assert_eq!(redirection("ERR no", &from), None);
-        assert_eq!(redirection("MOVED 3999", &from), None);
+        assert_eq!(told("ASK 3999 :6381"), Some((true, ("a".into(), 6381))));
+        assert_eq!(told("ERR no"), None);
+        assert_eq!(told("MOVED 3999"), None);
     }
 }

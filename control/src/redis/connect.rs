@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo, RedisError, Value};
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisConnectionInfo, RedisError, Value};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -24,6 +24,29 @@ const PIPELINE_MAX: usize = 1_024;
 
 /// A host name or address, and a port.
 pub(super) type Address = (Box<str>, u16);
+
+/// What the settings are called that decide who lets us in and whom we trust: logs name them.
+#[derive(Debug, Clone, Copy)]
+struct SettingNames {
+    login: &'static str,
+    sentinel_login: &'static str,
+    trust: &'static str,
+    tls: &'static str,
+}
+
+const OF_COUNTERS: SettingNames = SettingNames {
+    login: "`ratelimit.redis.username` and `ratelimit.redis.password`",
+    sentinel_login: "`ratelimit.redis.sentinel.password`",
+    trust: "`ratelimit.redis.truststore.path` and `ratelimit.redis.hostnameVerificationAlgorithm`",
+    tls: "`ratelimit.redis.ssl`",
+};
+
+const OF_A_CACHE: SettingNames = SettingNames {
+    login: "`username` and `password` of the resource",
+    sentinel_login: "`sentinel.password` of the resource",
+    trust: "`ssl.trustAll` of the resource",
+    tls: "`useSsl` of the resource",
+};
 
 /// Where a Redis is.
 #[derive(Clone, PartialEq, Eq)]
@@ -65,6 +88,9 @@ pub struct Target {
     pub connect_timeout: Duration,
     /// The sentinel that answered last, as an index: it is asked first.
     sentinel: Arc<AtomicUsize>,
+    /// It is one node of a cluster: its redirections are followed.
+    pub(super) is_cluster_node: bool,
+    names: SettingNames,
 }
 
 impl fmt::Debug for Target {
@@ -96,6 +122,12 @@ pub enum ConnectError {
     /// No TLS session.
     #[error("{0}:{1}: TLS: {2}")]
     Tls(Box<str>, u16, std::io::Error),
+    /// No TLS session because of a setting, which is named.
+    #[error("{0}:{1}: TLS: {2}; check {3}")]
+    TlsSetting(Box<str>, u16, std::io::Error, &'static str),
+    /// The server does not let us in; the settings that say who we are are named.
+    #[error("{0}:{1}: {2}; check {3}")]
+    Login(Box<str>, u16, RedisError, &'static str),
     /// The server refuses us.
     #[error("{0}:{1}: {2}")]
     Server(Box<str>, u16, RedisError),
@@ -108,6 +140,14 @@ pub enum ConnectError {
     /// It took too long.
     #[error("no connection within {} ms", .0.as_millis())]
     Timeout(Duration),
+    /// It took too long over TLS, which a server that speaks none does not answer.
+    #[error("no connection within {} ms; if the server speaks no TLS, check {setting}", .limit.as_millis())]
+    TlsTimeout {
+        /// How long it took.
+        limit: Duration,
+        /// The setting that asks for TLS.
+        setting: &'static str,
+    },
 }
 
 impl Target {
@@ -147,6 +187,8 @@ impl Target {
             operation_timeout: Duration::from_millis(config.operation_timeout_ms),
             connect_timeout: Duration::from_millis(config.connect_timeout_ms),
             sentinel: Arc::default(),
+            is_cluster_node: false,
+            names: OF_COUNTERS,
         })
     }
 
@@ -182,13 +224,16 @@ impl Target {
             operation_timeout: Duration::from_millis(cache.timeout_ms.max(1)),
             connect_timeout: Duration::from_secs(5),
             sentinel: Arc::default(),
+            is_cluster_node: false,
+            names: OF_A_CACHE,
         })
     }
 
-    /// The same Redis, one node of it.
+    /// The same cluster, one node of it.
     pub(super) fn node(&self, (host, port): Address) -> Self {
         Self {
             place: Place::Server { host, port },
+            is_cluster_node: true,
             ..self.clone()
         }
     }
@@ -196,9 +241,24 @@ impl Target {
     /// A connection that can be used, with the names under which the server knows `scripts`.
     pub(super) async fn connect(&self, scripts: &[&str]) -> Result<Session, ConnectError> {
         let work = self.connect_patiently(scripts);
-        tokio::time::timeout(self.connect_timeout, work)
+        let connected = tokio::time::timeout(self.connect_timeout, work)
             .await
-            .unwrap_or(Err(ConnectError::Timeout(self.connect_timeout)))
+            .unwrap_or_else(|_| Err(self.too_late()));
+        if connected.is_err() {
+            // A sentinel that is cut off goes on naming what is no primary any more: another one is asked next.
+            self.sentinel.fetch_add(1, Ordering::Relaxed);
+        }
+        connected
+    }
+
+    fn too_late(&self) -> ConnectError {
+        match &self.tls {
+            Some(_) => ConnectError::TlsTimeout {
+                limit: self.connect_timeout,
+                setting: self.names.tls,
+            },
+            None => ConnectError::Timeout(self.connect_timeout),
+        }
     }
 
     async fn connect_patiently(&self, scripts: &[&str]) -> Result<Session, ConnectError> {
@@ -208,8 +268,7 @@ impl Target {
             // A cluster is asked node by node.
             Place::Cluster { nodes } => nodes.first().cloned().unwrap_or_else(|| ("".into(), 0)),
         };
-        let login = (self.username.as_deref(), self.password.as_deref());
-        let mut session = self.open(address, login).await?;
+        let mut session = self.open_node(address).await?;
         if matches!(self.place, Place::Sentinel { .. }) {
             session.check_role().await?;
         }
@@ -241,7 +300,12 @@ impl Target {
             let node = &nodes[index];
             let limit = SENTINEL_MAX.min(self.connect_timeout);
             let asked = async {
-                let mut session = self.open(node.clone(), (None, password.as_deref())).await?;
+                let login = Login {
+                    username: None,
+                    password: password.as_deref(),
+                    settings: self.names.sentinel_login,
+                };
+                let mut session = self.open(node.clone(), login).await?;
                 let mut ask = redis::cmd("SENTINEL");
                 ask.arg("GET-MASTER-ADDR-BY-NAME").arg(&**master);
                 session.ask(&ask).await
@@ -268,15 +332,15 @@ impl Target {
     }
 
     pub(super) async fn open_node(&self, address: Address) -> Result<Session, ConnectError> {
-        let login = (self.username.as_deref(), self.password.as_deref());
+        let login = Login {
+            username: self.username.as_deref(),
+            password: self.password.as_deref(),
+            settings: self.names.login,
+        };
         self.open(address, login).await
     }
 
-    async fn open(
-        &self,
-        (host, port): Address,
-        (username, password): (Option<&str>, Option<&str>),
-    ) -> Result<Session, ConnectError> {
+    async fn open(&self, (host, port): Address, login: Login<'_>) -> Result<Session, ConnectError> {
         let tcp = TcpStream::connect((&*host, port))
             .await
             .map_err(|error| ConnectError::Tcp(host.clone(), port, error))?;
@@ -284,7 +348,10 @@ impl Target {
         let stream: Box<dyn Stream> = match &self.tls {
             None => Box::new(tcp),
             Some(config) => {
-                let failed = |error| ConnectError::Tls(host.clone(), port, error);
+                let failed = |error| match self.tls_setting(&error) {
+                    Some(setting) => ConnectError::TlsSetting(host.clone(), port, error, setting),
+                    None => ConnectError::Tls(host.clone(), port, error),
+                };
                 let name = ServerName::try_from(host.to_string())
                     .map_err(|error| failed(std::io::Error::other(error)))?;
                 let session = TlsConnector::from(Arc::clone(config))
@@ -295,10 +362,10 @@ impl Target {
             }
         };
         let mut info = RedisConnectionInfo::default().set_skip_set_lib_name();
-        if let Some(username) = username.filter(|_| password.is_some()) {
+        if let Some(username) = login.username.filter(|_| login.password.is_some()) {
             info = info.set_username(username);
         }
-        if let Some(password) = password {
+        if let Some(password) = login.password {
             info = info.set_password(password);
         }
         // The limits are ours: see `within`.
@@ -308,14 +375,43 @@ impl Target {
             .set_pipeline_buffer_size(PIPELINE_MAX);
         let (connection, driver) = MultiplexedConnection::new_with_config(&info, stream, config)
             .await
-            .map_err(|error| ConnectError::Server(host.clone(), port, error))?;
+            .map_err(|error| refusal((host.clone(), port), error, login.settings))?;
         Ok(Session {
             address: (host, port),
+            login_settings: login.settings,
             connection,
             driver: Driver(tokio::spawn(driver)),
             scripts: Vec::new(),
         })
     }
+
+    /// The setting to look at after such an error, if it is known.
+    fn tls_setting(&self, error: &std::io::Error) -> Option<&'static str> {
+        match error.get_ref()?.downcast_ref()? {
+            rustls::Error::InvalidCertificate(_) => Some(self.names.trust),
+            // It does not speak TLS.
+            rustls::Error::InvalidMessage(_) => Some(self.names.tls),
+            _ => None,
+        }
+    }
+}
+
+/// Who we are to a server.
+struct Login<'a> {
+    username: Option<&'a str>,
+    password: Option<&'a str>,
+    /// What the settings of both are called.
+    settings: &'static str,
+}
+
+/// Why a server refuses us; `login_settings` are named where it is because of who we are.
+fn refusal((host, port): Address, error: RedisError, login_settings: &'static str) -> ConnectError {
+    let is_login = error.kind() == ErrorKind::AuthenticationFailed
+        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
+    if is_login {
+        return ConnectError::Login(host, port, error, login_settings);
+    }
+    ConnectError::Server(host, port, error)
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -340,12 +436,14 @@ pub(super) struct Session {
     pub(super) driver: Driver,
     /// Names under which the server knows our scripts, in their order.
     pub(super) scripts: Vec<String>,
+    /// What the settings are called that say who we are.
+    login_settings: &'static str,
 }
 
 impl Session {
     pub(super) async fn ask(&mut self, command: &Cmd) -> Result<Value, ConnectError> {
-        let (host, port) = self.address.clone();
-        let failed = |error| ConnectError::Server(host, port, error);
+        let (address, settings) = (self.address.clone(), self.login_settings);
+        let failed = |error| refusal(address, error, settings);
         match self.connection.req_packed_command(command).await {
             Ok(Value::ServerError(error)) => Err(failed(error.into())),
             Ok(value) => Ok(value),

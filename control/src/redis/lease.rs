@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use turnpike_core::need::Answer;
 use turnpike_core::need::link::{Replies, Ticket};
 use turnpike_core::quota::{CountError, CountRequest, GiveBack, Grant, Quotas, Rate};
@@ -19,11 +20,14 @@ const ROUNDS_MAX: usize = 1_000;
 struct Waiter {
     ticket: Ticket,
     replies: Replies,
+    /// It is told by then, whatever question it has joined.
+    deadline: Instant,
 }
 
 /// What is asked for one key at the moment.
 #[derive(Default)]
 struct Asking {
+    /// In the order of their deadlines.
     waiters: Vec<Waiter>,
     /// The answer is late: nobody waits for it any more.
     is_late: bool,
@@ -60,16 +64,12 @@ impl Leases {
         let waiter = (request.weight > 0).then(|| Waiter {
             ticket,
             replies: replies.clone(),
+            deadline: Instant::now() + self.backend.timeout(),
         });
         let mut asking = self.asking();
         if let Some(running) = asking.get_mut(&request.key) {
             match waiter {
-                Some(waiter) if running.is_late => answer(
-                    waiter,
-                    Err(CountError::Timeout(
-                        self.backend.timeout().as_millis() as u64
-                    )),
-                ),
+                Some(waiter) if running.is_late => answer(waiter, Err(self.timed_out())),
                 Some(waiter) => running.waiters.push(waiter),
                 None => {}
             }
@@ -135,28 +135,57 @@ impl Leases {
         wanted: u64,
     ) -> Result<LeaseReply, CountError> {
         let limit = self.backend.timeout();
+        let late_at = Instant::now() + limit;
         let command = lease(request, wanted);
+        let key = command.key.clone();
         let mut asked = std::pin::pin!(self.backend.run_one(command, limit.max(PATIENCE)));
-        let value = match super::within(limit, &mut asked).await {
-            Some(value) => value,
-            None => {
-                let error = CountError::Timeout(limit.as_millis() as u64);
-                let waiters = {
-                    let mut asking = self.asking();
-                    let late = asking.get_mut(&request.key);
-                    late.map(|asking| {
-                        asking.is_late = true;
-                        std::mem::take(&mut asking.waiters)
-                    })
-                };
-                for waiter in waiters.into_iter().flatten() {
-                    answer(waiter, Err(error.clone()));
-                }
-                self.backend.note_timeout();
-                asked.await
+        loop {
+            // Those who came during the question before are the first whose time is up.
+            let next = self
+                .first_deadline(&request.key)
+                .map_or(late_at, |first| first.min(late_at));
+            let left = next.saturating_duration_since(Instant::now());
+            if let Some(value) = super::within(left, &mut asked).await {
+                return parse_lease(&value?);
             }
+            let is_late = Instant::now() >= late_at;
+            for waiter in self.give_up(&request.key, is_late) {
+                answer(waiter, Err(self.timed_out()));
+            }
+            if is_late {
+                self.backend.note_timeout(&key);
+                return parse_lease(&asked.await?);
+            }
+        }
+    }
+
+    fn timed_out(&self) -> CountError {
+        CountError::Timeout(self.backend.timeout().as_millis() as u64)
+    }
+
+    fn first_deadline(&self, key: &str) -> Option<Instant> {
+        let asking = self.asking();
+        asking
+            .get(key)?
+            .waiters
+            .first()
+            .map(|waiter| waiter.deadline)
+    }
+
+    /// Those whose time is up; all of them when the answer itself is late.
+    fn give_up(&self, key: &str, is_late: bool) -> Vec<Waiter> {
+        let mut asking = self.asking();
+        let Some(running) = asking.get_mut(key) else {
+            return Vec::new();
         };
-        parse_lease(&value?)
+        running.is_late = is_late;
+        let now = Instant::now();
+        let over = running
+            .waiters
+            .iter()
+            .take_while(|waiter| is_late || waiter.deadline <= now)
+            .count();
+        running.waiters.drain(..over).collect()
     }
 
     /// Gives units to those who wait, and keeps the rest. True when nobody waits any more.

@@ -316,14 +316,19 @@ impl Inner {
 
     /// Errors that say that this server is the wrong one, or not ready, lead to a new connection.
     fn refused(&self, error: &ServerError, generation: u64) {
-        if error.code() == "NOSCRIPT" {
+        // The cluster follows redirections: nothing has failed.
+        let is_redirection = self.target.is_cluster_node && matches!(error.code(), "MOVED" | "ASK");
+        if error.code() == "NOSCRIPT" || is_redirection {
             return;
         }
         self.failed(1, &CountError::Store(server_error(error).into()));
-        if matches!(
-            error.code(),
-            "READONLY" | "MASTERDOWN" | "LOADING" | "CLUSTERDOWN"
-        ) {
+        let is_wrong = match error.code() {
+            "READONLY" | "MASTERDOWN" | "LOADING" => true,
+            // The node may still serve other slots, and no connection to it would be a better one.
+            "CLUSTERDOWN" => !self.target.is_cluster_node,
+            _ => false,
+        };
+        if is_wrong {
             self.renew(generation);
         }
     }

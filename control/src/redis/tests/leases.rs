@@ -1,7 +1,7 @@
 use redis::AsyncCommands as _;
 use turnpike_config::RedisConfig;
 use turnpike_core::need::{Answer, Errand};
-use turnpike_core::quota::{Counted, Hit, LeaseSettings, QuotaSettings, Quotas, Rate};
+use turnpike_core::quota::{CountError, Counted, Hit, LeaseSettings, QuotaSettings, Quotas, Rate};
 
 use super::support::{Process, Server, request};
 use crate::redis::unix_ms;
@@ -157,4 +157,44 @@ async fn a_lease_lives_beside_gateways_that_ask_for_each_request() {
         admitted += i64::from(strict.count(request).await.expect("a count").counter <= LIMIT);
     }
     assert!((LIMIT - 10..=LIMIT).contains(&admitted), "{admitted}");
+}
+
+#[tokio::test]
+async fn a_hit_that_joins_a_question_waits_no_longer_than_one_that_asks() {
+    const TIMEOUT_MS: u64 = 800;
+    const PAUSE_MS: u64 = 600;
+    let Some(server) = Server::redis(&[]) else {
+        return;
+    };
+    let (mut first_pause, mut second_pause) = (server.client().await, server.client().await);
+    let pause = || {
+        let mut command = redis::cmd("CLIENT");
+        command.arg("PAUSE").arg(PAUSE_MS);
+        command
+    };
+    let mut process = process(&RedisConfig {
+        operation_timeout_ms: TIMEOUT_MS,
+        ..server.config()
+    });
+    process.connected().await;
+    let errand = || Errand::Count(request("k"));
+    let _: () = pause().query_async(&mut first_pause).await.expect("OK");
+    let asks = process.send(vec![errand()])[0];
+    // Its question is with the server before the second pause is, and brings the one unit of a part.
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    // Its client is patient for half a second only; the connection stays for the server to read.
+    let _connection = second_pause.clone();
+    tokio::spawn(async move { pause().query_async::<()>(&mut second_pause).await });
+    let joined_at = tokio::time::Instant::now();
+    let joins = process.send(vec![errand()])[0];
+    let served = process.answer(asks).await;
+    assert!(matches!(served, Answer::Count(Ok(_))), "{served:?}");
+    // The next question is answered in its own time, and too late for the hit that has waited since the one before.
+    let told = process.answer(joins).await;
+    let waited_ms = joined_at.elapsed().as_millis() as u64;
+    assert!(
+        matches!(told, Answer::Count(Err(CountError::Timeout(TIMEOUT_MS)))),
+        "{told:?} after {waited_ms} ms"
+    );
+    assert!(waited_ms < 2 * PAUSE_MS - 50, "{waited_ms} ms");
 }

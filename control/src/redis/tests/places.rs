@@ -104,7 +104,7 @@ fn hex(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_sentinel_that_names_a_replica_is_not_believed() {
+async fn a_sentinel_that_names_a_replica_is_not_believed_and_another_one_is_asked() {
     let (Some(primary), Some(other)) = (Server::redis(&[]), Server::redis(&[])) else {
         return;
     };
@@ -125,10 +125,16 @@ async fn a_sentinel_that_names_a_replica_is_not_believed() {
         return;
     };
     sentinel.client_as(":guard@").await;
+    let Some(better) = Server::sentinel(&sentinel_conf(other.port)) else {
+        return;
+    };
+    better.client_as(":guard@").await;
     let config = RedisConfig {
         place: RedisPlaceConfig::Sentinel {
             master: "mymaster".to_owned(),
-            nodes: vec![("127.0.0.1".to_owned(), sentinel.port)],
+            nodes: [&sentinel, &better]
+                .map(|sentinel| ("127.0.0.1".to_owned(), sentinel.port))
+                .to_vec(),
             password: Some(Secret::new("guard")),
         },
         ..primary.config()
@@ -139,6 +145,9 @@ async fn a_sentinel_that_names_a_replica_is_not_believed() {
     };
     let error = error.to_string();
     assert!(error.contains("is no primary but `slave`"), "{error}");
+    // It is not asked for ever: another one knows better.
+    let session = target.connect(&[]).await.expect("the primary");
+    assert_eq!(session.address.1, other.port);
 }
 
 #[tokio::test]
