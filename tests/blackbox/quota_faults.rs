@@ -1,7 +1,7 @@
 //! What happens to Redis, and what a request sees of it: its step's error strategy, within the operation's time-out, and nobody else
 //! anything (contract policies 6.5, 6.6).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::support::fleet::{limit, number, on};
 use crate::support::gateway::{Gateway, Start};
 use crate::support::load::{Load, Plan};
 use crate::support::redis::{self, Redis};
-use crate::support::wait::{PATIENCE, until};
+use crate::support::wait::{PATIENCE, timely, until};
 
 /// `ratelimit.redis.operation.timeout`, milliseconds.
 const TIMEOUT_MS: u64 = 200;
@@ -76,12 +76,8 @@ impl Scene {
     /// Asks, and fails the test when the answer takes longer than it may.
     pub(super) fn ask(&self, path: &str) -> Response {
         let mut client = Client::open(self.gateway.port);
-        let asked = Instant::now();
-        let response = client.send(&get(path)).response();
-        let took = asked.elapsed();
         let bound = Duration::from_millis(TIMEOUT_MS) + SLACK;
-        assert!(took <= bound, "{path} took {took:?}");
-        response
+        timely(path, bound, || client.send(&get(path)).response())
     }
 
     pub(super) fn is_counted(&self) -> bool {
