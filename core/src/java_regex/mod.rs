@@ -389,6 +389,7 @@ mod tests {
     fn what_is_no_expression_is_refused() {
         for pattern in [
             "(", "a)(b", "[", "*a", "\\", r"\u12", r"\09", "(?<n>a", r"\p{L", r"\y", r"\K", r"\E",
+            "(?U)a", "(?iU:a)", "(?d)a", "(?R)a", "(?P<n>a)",
         ] {
             for extent in [Extent::Part, Extent::Whole] {
                 assert!(
@@ -396,6 +397,19 @@ mod tests {
                     "{pattern}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn flags_and_groups_are_those_of_java() {
+        for pattern in [
+            "(?i)A", "(?iu)A", "(?i-s:A)", "(?<n>a)", "(?:a)", "(?>a)", "(?=a)a", "(?<!b)a",
+            "[(?U]|a", r"\(?U|a",
+        ] {
+            assert!(
+                regex(pattern, Extent::Part).is_match("a") == Ok(true),
+                "{pattern}"
+            );
         }
     }
 

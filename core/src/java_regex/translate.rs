@@ -66,6 +66,10 @@ impl Translator<'_> {
                 '\\' => self.escape()?,
                 '[' => self.open_class()?,
                 _ if self.class_depth > 0 => self.in_class(character),
+                '(' => {
+                    self.check_flags()?;
+                    self.out.push('(');
+                }
                 '.' if !self.is_dot_all => self.out.push_str(r"[^\n\r\x{85}\x{2028}\x{2029}]"),
                 '+' if after_quantifier => {
                     self.is_possessive = true;
@@ -84,6 +88,21 @@ impl Translator<'_> {
             return Err("the regular expression has an open class");
         }
         Ok(())
+    }
+
+    /// Refuses flags behind `(?` that mean something else to the engines: there, `U` swaps greedy and lazy, and `R` and `P` have a sense.
+    fn check_flags(&self) -> Result<(), &'static str> {
+        let mut ahead = self.rest.clone();
+        if ahead.next() != Some('?') {
+            return Ok(());
+        }
+        let is_known = |flag: char| matches!(flag, 'i' | 'm' | 's' | 'u' | 'x' | '-');
+        let mut flags = ahead.take_while(|flag| flag.is_ascii_alphabetic() || *flag == '-');
+        if flags.all(is_known) {
+            Ok(())
+        } else {
+            Err("the regular expression has a flag other than i, m, s, u and x")
+        }
     }
 
     fn open_class(&mut self) -> Result<(), &'static str> {
