@@ -318,7 +318,8 @@ fn remembered(log: &str) -> (VecDeque<String>, Marks) {
 /// Takes away what was written behind the last batch that has arrived, or, when that is not known, the last line if it has no end.
 fn take_away(folder: &Path, arrived: &Marks) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
+        let entry = entry?;
+        let path = entry.path();
         let day = path
             .file_name()
             .and_then(|name| name.to_str())
@@ -327,10 +328,14 @@ fn take_away(folder: &Path, arrived: &Marks) -> io::Result<()> {
         let Some(day) = day else {
             continue;
         };
+        let length = entry.metadata()?.len();
+        let arrived = arrived.get(&day).copied();
+        if arrived.is_some_and(|end| end >= length) {
+            continue;
+        }
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
-        let length = file.metadata()?.len();
-        let kept = match arrived.get(&day) {
-            Some(end) => length.min(*end),
+        let kept = match arrived {
+            Some(end) => end,
             None => end_of_lines(&file, length)?,
         };
         if kept < length {
