@@ -2,13 +2,13 @@
 //!
 //! `cargo bench -p turnpike-core --bench chain`
 
+mod support;
+
 use std::sync::Arc;
 
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher, black_box};
-use turnpike_core::definition::{
-    Api, Engine, ListenerPath, Plan, PlanSecurity, Processing, Subscriptions,
-};
+use turnpike_core::definition::{PlanSecurity, Processing, Subscriptions};
 use turnpike_core::exchange::{Call, Exchange, Memory};
 use turnpike_core::flow::{
     Flow, FlowMode, FlowPath, FlowSet, Methods, Next, PathOperator, Run, Step, Surroundings,
@@ -16,6 +16,8 @@ use turnpike_core::flow::{
 use turnpike_core::policy::{Phase, Policy, Verdict};
 use turnpike_core::security::ApiKeySettings;
 use turnpike_core::snapshot::{DeployedApi, Platform};
+
+use support::{api, plan};
 
 /// Shows allocations beside the times: one is the subscription of a key-less plan (the client's address), the chain itself has none.
 #[global_allocator]
@@ -60,40 +62,14 @@ fn flow(path: &str, operator: PathOperator, request: usize, response: usize) -> 
 }
 
 fn deployed(mode: FlowMode, flows: Vec<Flow>) -> DeployedApi {
-    let api = Api {
-        id: "api".into(),
-        name: "api".into(),
-        version: "1".into(),
-        environment_id: "DEFAULT".into(),
-        organization_id: "DEFAULT".into(),
-        engine: Engine::V4,
-        deployed_at_ms: 0,
-        revision: "1".into(),
-        listeners: [ListenerPath {
-            host: None,
-            path: "/api".into(),
-            servers: [].into(),
-        }]
-        .into(),
-        plans: [Plan {
-            id: "open".into(),
-            name: "open".into(),
-            security: PlanSecurity::KeyLess,
-            selection_rule: None,
-            flows: Default::default(),
-        }]
-        .into(),
-        groups: [].into(),
-        analytics: true,
-        reject_null_byte: false,
-        processing: Processing {
-            flows: FlowSet {
-                mode,
-                flows: flows.into(),
-            },
-            ..Processing::default()
+    let processing = Processing {
+        flows: FlowSet {
+            mode,
+            flows: flows.into(),
         },
+        ..Processing::default()
     };
+    let api = api([plan("open", PlanSecurity::KeyLess)], processing);
     DeployedApi {
         api: Arc::new(api),
         subscriptions: Arc::new(Subscriptions::default()),

@@ -2,14 +2,15 @@
 //!
 //! `cargo bench -p turnpike-core --bench policies`. Every row is a whole exchange with the step in it; `nothing` is the exchange without one.
 
+mod support;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use divan::{AllocProfiler, Bencher, black_box};
 use serde_json::{Value, json};
 use turnpike_core::definition::{
-    Api, ApiKey, ApiKeyPlan, Engine, ListenerPath, Plan, PlanSecurity, Processing, Subscription,
-    Subscriptions,
+    ApiKey, ApiKeyPlan, PlanSecurity, Processing, Subscription, Subscriptions,
 };
 use turnpike_core::exchange::{Body, Call, Exchange, Memory};
 use turnpike_core::flow::{
@@ -22,6 +23,8 @@ use turnpike_core::policy::{Builder, Phase, Resource};
 use turnpike_core::quota::{QuotaSettings, Quotas, Store};
 use turnpike_core::security::ApiKeySettings;
 use turnpike_core::snapshot::{DeployedApi, Platform};
+
+use support::{api, plan};
 
 #[global_allocator]
 static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
@@ -107,40 +110,15 @@ fn deployed(steps: &[(Phase, &str, Value)]) -> DeployedApi {
         request: of(Phase::Request),
         response: of(Phase::Response),
     };
-    let api = Api {
-        id: "api".into(),
-        name: "api".into(),
-        version: "1".into(),
-        environment_id: "DEFAULT".into(),
-        organization_id: "DEFAULT".into(),
-        engine: Engine::V4,
-        deployed_at_ms: 0,
-        revision: "1".into(),
-        listeners: [ListenerPath {
-            host: None,
-            path: "/api".into(),
-            servers: [].into(),
-        }]
-        .into(),
-        plans: [Plan {
-            id: "gold".into(),
-            name: "gold".into(),
-            security: PlanSecurity::ApiKey(ApiKeyPlan::default()),
-            selection_rule: None,
-            flows: Default::default(),
-        }]
-        .into(),
-        groups: [].into(),
-        analytics: true,
-        reject_null_byte: false,
-        processing: Processing {
-            flows: FlowSet {
-                mode: FlowMode::Default,
-                flows: [flow].into(),
-            },
-            ..Processing::default()
+    let processing = Processing {
+        flows: FlowSet {
+            mode: FlowMode::Default,
+            flows: [flow].into(),
         },
+        ..Processing::default()
     };
+    let security = PlanSecurity::ApiKey(ApiKeyPlan::default());
+    let api = api([plan("gold", security)], processing);
     let mut subscriptions = Subscriptions::default();
     for index in 0..KEYS {
         let subscription = Arc::new(Subscription {

@@ -2,14 +2,18 @@
 //!
 //! `cargo bench -p turnpike-core --bench security`
 
+mod support;
+
 use std::sync::Arc;
 
 use divan::{AllocProfiler, Bencher, black_box};
 use turnpike_core::definition::{
-    Api, ApiKey, ApiKeyPlan, Balancing, Engine, LoadBalancer, Plan, PlanSecurity, Subscription,
+    Api, ApiKey, ApiKeyPlan, Balancing, LoadBalancer, PlanSecurity, Processing, Subscription,
     Subscriptions,
 };
 use turnpike_core::security::{ApiKeySettings, Credentials, select};
+
+use support::plan;
 
 const KEYS: u32 = 1_000;
 const NOW_MS: u64 = 1_760_000_000_000;
@@ -39,38 +43,14 @@ fn key(number: u32) -> String {
     format!("{number:08x}-5c3d-4b6e-9f2a-{:012x}", number * 7)
 }
 
-fn plan(id: &str, security: PlanSecurity) -> Plan {
-    Plan {
-        id: id.into(),
-        name: id.into(),
-        security,
-        selection_rule: None,
-        flows: Default::default(),
-    }
-}
-
 fn api() -> Api {
-    Api {
-        id: "api".into(),
-        name: "api".into(),
-        version: "1".into(),
-        environment_id: "DEFAULT".into(),
-        organization_id: "DEFAULT".into(),
-        engine: Engine::V4,
-        deployed_at_ms: 0,
-        revision: "1".into(),
-        listeners: [].into(),
-        plans: [
-            plan("gold", PlanSecurity::ApiKey(ApiKeyPlan::default())),
-            plan("silver", PlanSecurity::ApiKey(ApiKeyPlan::default())),
-            plan("open", PlanSecurity::KeyLess),
-        ]
-        .into(),
-        groups: [].into(),
-        analytics: true,
-        reject_null_byte: false,
-        processing: Default::default(),
-    }
+    let keyed = || PlanSecurity::ApiKey(ApiKeyPlan::default());
+    let plans = [
+        plan("gold", keyed()),
+        plan("silver", keyed()),
+        plan("open", PlanSecurity::KeyLess),
+    ];
+    support::api(plans, Processing::default())
 }
 
 fn subscriptions() -> Subscriptions {
